@@ -1,0 +1,3 @@
+//! The `aa-monitor` command.
+
+fn main() {}
