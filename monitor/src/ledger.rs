@@ -1,0 +1,201 @@
+//! The books: what was received, what was lost and where, which sources and hooks work.
+//!
+//! Every place that can drop has a row here, and every row exists at 0 from the start, so that a reader of
+//! `/metrics` alone can do the sum.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::capture::Source;
+
+/// A place where violations can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The ring buffer had no room (`bpf_ringbuf_output` failed).
+    RingFull,
+    /// The kernel skipped a run of a program because it was already running on that CPU.
+    ProgramBusy,
+    /// A wire record that does not decode.
+    EbpfMalformed,
+    /// The queue between the eBPF source and the pipeline was full.
+    EbpfQueueFull,
+    /// The netlink socket's receive buffer was full (the socket's own drop counter).
+    SocketFull,
+    /// A message whose sender was not the kernel.
+    UntrustedSender,
+    /// An audit record that does not parse.
+    AuditMalformed,
+    /// The queue between the audit source and the pipeline was full.
+    AuditQueueFull,
+}
+
+impl Loss {
+    /// All places, in the order in which they are declared.
+    pub const ALL: [Self; 8] = [
+        Self::RingFull,
+        Self::ProgramBusy,
+        Self::EbpfMalformed,
+        Self::EbpfQueueFull,
+        Self::SocketFull,
+        Self::UntrustedSender,
+        Self::AuditMalformed,
+        Self::AuditQueueFull,
+    ];
+
+    /// The labels `source`, `stage` and `reason` of this place.
+    pub const fn labels(self) -> (Source, &'static str, &'static str) {
+        match self {
+            Self::RingFull => (Source::Ebpf, "capture", "ring_full"),
+            Self::ProgramBusy => (Source::Ebpf, "capture", "program_busy"),
+            Self::EbpfMalformed => (Source::Ebpf, "record", "malformed"),
+            Self::EbpfQueueFull => (Source::Ebpf, "capture", "queue_full"),
+            Self::SocketFull => (Source::Audit, "capture", "socket_full"),
+            Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
+            Self::AuditMalformed => (Source::Audit, "record", "malformed"),
+            Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
+        }
+    }
+}
+
+/// How a kernel function was hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// By a BPF trampoline at entry.
+    Fentry,
+    /// By a BPF trampoline at return.
+    Fexit,
+    /// By a kprobe.
+    Kprobe,
+    /// By a raw tracepoint.
+    RawTracepoint,
+    /// Not at all.
+    No,
+}
+
+impl Attached {
+    /// The word used in labels and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::RawTracepoint => "raw_tracepoint",
+            Self::No => "none",
+        }
+    }
+}
+
+/// One hooked (or not hooked) kernel function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The kernel function.
+    pub function: &'static str,
+    /// How it is hooked.
+    pub attached: Attached,
+    /// Why not, or why not the better way; empty when all is well.
+    pub reason: String,
+}
+
+#[derive(Debug, Default)]
+struct SourceBook {
+    up: AtomicBool,
+    received: AtomicU64,
+    why_down: Mutex<String>,
+}
+
+/// A closure that brings kernel-side counters into the ledger; called before a scrape.
+pub type Refresh = Box<dyn Fn(&Ledger) + Send + Sync>;
+
+/// The books of one agent. Shared by all stages; reading and writing never blocks a source.
+#[derive(Default)]
+pub struct Ledger {
+    sources: [SourceBook; Source::ALL.len()],
+    losses: [AtomicU64; Loss::ALL.len()],
+    hooks: Mutex<Vec<Hook>>,
+    refresh: Mutex<Vec<Refresh>>,
+}
+
+impl Ledger {
+    /// Counts `n` records as received from `source`.
+    pub fn received(&self, source: Source, n: u64) {
+        self.book(source).received.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How many records `source` has delivered.
+    pub fn received_total(&self, source: Source) -> u64 {
+        self.book(source).received.load(Ordering::Relaxed)
+    }
+
+    /// Counts `n` records as lost at `place`.
+    pub fn lose(&self, place: Loss, n: u64) {
+        self.loss(place).fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes over a counter that the kernel keeps and that only grows.
+    pub fn set_lost(&self, place: Loss, total: u64) {
+        self.loss(place).fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// How many records were lost at `place`.
+    pub fn lost_total(&self, place: Loss) -> u64 {
+        self.loss(place).load(Ordering::Relaxed)
+    }
+
+    /// Says that `source` works.
+    pub fn source_up(&self, source: Source) {
+        let book = self.book(source);
+        book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        book.up.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that `source` does not work, and why.
+    pub fn source_down(&self, source: Source, why: impl Into<String>) {
+        let book = self.book(source);
+        *book.why_down.lock().unwrap_or_else(PoisonError::into_inner) = why.into();
+        book.up.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether `source` works; otherwise why not (empty when it was not asked for or has not started).
+    pub fn source_state(&self, source: Source) -> Result<(), String> {
+        let book = self.book(source);
+        if book.up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Notes how a kernel function was hooked.
+    pub fn set_hooks(&self, hooks: Vec<Hook>) {
+        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = hooks;
+    }
+
+    /// How the kernel functions are hooked.
+    pub fn hooks(&self) -> Vec<Hook> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a closure that reads kernel-side counters.
+    pub fn on_refresh(&self, refresh: Refresh) {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
+    }
+
+    /// Reads the kernel-side counters; call before reading losses.
+    pub fn refresh(&self) {
+        for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            refresh(self);
+        }
+    }
+
+    fn book(&self, source: Source) -> &SourceBook {
+        let [ebpf, audit] = &self.sources;
+        match source {
+            Source::Ebpf => ebpf,
+            Source::Audit => audit,
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the array has one slot for each variant")]
+    fn loss(&self, place: Loss) -> &AtomicU64 {
+        &self.losses[place as usize]
+    }
+}
