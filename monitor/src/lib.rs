@@ -6,8 +6,15 @@
 //! capture -> record -> merge -> output
 //! kernel     what      once     metrics, JSON, table
 //! ```
+//!
+//! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`shutdown`] (when
+//! to stop) and [`agent`], which ties the stages together.
 
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod ledger;
+pub mod logging;
 pub mod merge;
 pub mod record;
+pub mod shutdown;
