@@ -18,15 +18,8 @@ pub fn start(level: LogLevel) {
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal() && colour_wanted())
         .with_target(false);
-    let lines = if to_journal {
-        lines.without_time().boxed()
-    } else {
-        lines.boxed()
-    };
-    tracing_subscriber::registry()
-        .with(LevelFilter::from(level))
-        .with(lines)
-        .init();
+    let lines = if to_journal { lines.without_time().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(LevelFilter::from(level)).with(lines).init();
 }
 
 /// Whether the user leaves colour to us (<https://no-color.org>).

@@ -9,10 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The handlers stand when this returns. From the first signal on, a second one ends the process at once
 /// with the shell's code for it (143, 130), whatever the drain is waiting for.
 pub fn requested() -> io::Result<impl Future<Output = ()>> {
-    let mut signals = Signals {
-        term: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    };
+    let mut signals =
+        Signals { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     Ok(async move {
         let name = signals.next().await.0;
         tracing::info!(signal = name, "stopping; a second signal stops at once");

@@ -73,9 +73,8 @@ impl RunArgs {
         if !self.print_config {
             return Ok(Some(config));
         }
-        let text = config
-            .to_toml()
-            .map_err(|error| Failure::Usage(format!("cannot print it as TOML: {error}")))?;
+        let text =
+            config.to_toml().map_err(|error| Failure::Usage(format!("cannot print it as TOML: {error}")))?;
         write_out(out, text.as_bytes())?;
         Ok(None)
     }
@@ -100,9 +99,9 @@ pub fn print_completions(shell: Shell, out: &mut dyn Write) -> Result<(), Failur
 /// A reader that has seen enough (`| head`) is no failure.
 fn write_out(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Failure> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(
-            anyhow::Error::new(error).context("cannot write to standard output"),
-        )),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
         _ => Ok(()),
     }
 }
@@ -143,14 +142,8 @@ mod tests {
             (&["aa-monitor", "runn"][..], "'run'"),
             (&["aa-monitor", "run", "--lsten", "x"], "'--listen'"),
             (&["aa-monitor", "run", "--source", "ebf"], "'ebpf'"),
-            (
-                &["aa-monitor", "run", "--source", "ebf"],
-                "[possible values: auto, ebpf, audit]",
-            ),
-            (
-                &["aa-monitor", "run", "--ring-size", "3MiB"],
-                "the next one is 4MiB",
-            ),
+            (&["aa-monitor", "run", "--source", "ebf"], "[possible values: auto, ebpf, audit]"),
+            (&["aa-monitor", "run", "--ring-size", "3MiB"], "the next one is 4MiB"),
         ] {
             let text = refuse(args).to_string();
             assert!(text.contains(wanted), "{args:?}: {text}");
@@ -161,10 +154,7 @@ mod tests {
     fn the_default_file_is_the_one_that_help_names() {
         let cli = Cli::command();
         let run = cli.find_subcommand("run").expect("the command");
-        let config = run
-            .get_arguments()
-            .find(|arg| arg.get_id() == "config")
-            .expect("the flag");
+        let config = run.get_arguments().find(|arg| arg.get_id() == "config").expect("the flag");
         let help = config.get_help().expect("help").to_string();
         assert!(help.contains(DEFAULT_FILE), "{help}");
     }

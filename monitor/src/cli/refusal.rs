@@ -38,10 +38,7 @@ impl Failure {
             Some(ContextValue::String(arg)) => variable_of(arg, args),
             _ => None,
         };
-        Self::Clap {
-            error: Box::new(error),
-            variable,
-        }
+        Self::Clap { error: Box::new(error), variable }
     }
 
     /// The exit code for this.
@@ -99,18 +96,11 @@ impl From<anyhow::Error> for Failure {
 
 /// The variable behind clap's `--ring-size <BYTES>`, if `args` do not hold that flag.
 fn variable_of(arg: &str, args: &[OsString]) -> Option<String> {
-    let flag = arg
-        .split_whitespace()
-        .next()
-        .filter(|flag| flag.starts_with("--"))?;
+    let flag = arg.split_whitespace().next().filter(|flag| flag.starts_with("--"))?;
     let given = args.iter().any(|arg| {
         let arg = arg.to_string_lossy();
-        arg.strip_prefix(flag)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     });
-    let variable = format!(
-        "AA_MONITOR_{}",
-        flag.trim_start_matches('-').replace('-', "_").to_uppercase()
-    );
+    let variable = format!("AA_MONITOR_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
     (!given && std::env::var_os(&variable).is_some()).then_some(variable)
 }

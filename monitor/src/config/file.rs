@@ -27,10 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         Ok(table) => table.into_inner(),
         Err(error) => {
             let start = error.span().map_or(0, |span| span.start);
-            return Err(vec![Problem {
-                line: line_of(text, start),
-                what: error.message().to_owned(),
-            }]);
+            return Err(vec![Problem { line: line_of(text, start), what: error.message().to_owned() }]);
         }
     };
     let command = command();
@@ -39,10 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     for (key, value) in &table {
         match parse_key(&command, key.get_ref(), value.get_ref()) {
             Ok(one) => settings = one.over(settings),
-            Err(what) => problems.push(Problem {
-                line: line_of(text, key.span().start),
-                what,
-            }),
+            Err(what) => problems.push(Problem { line: line_of(text, key.span().start), what }),
         }
     }
     if problems.is_empty() {
@@ -62,10 +56,7 @@ fn command() -> Command {
 
 fn parse_key(command: &Command, key: &str, value: &DeValue<'_>) -> Result<Settings, String> {
     // Anything else would reach clap as another flag than the one it names.
-    if key.is_empty()
-        || !key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     {
         return Err(unknown(command, key, None));
     }
@@ -81,9 +72,9 @@ fn parse_key(command: &Command, key: &str, value: &DeValue<'_>) -> Result<Settin
 fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(|number| number.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+        }
         _ => None,
     }
 }
@@ -118,9 +109,7 @@ fn explain(command: &Command, key: &str, value: &str, error: &clap::Error) -> St
 
 fn unknown(command: &Command, key: &str, nearest: Option<&str>) -> String {
     let keys: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
-    let nearest = nearest
-        .map(|nearest| format!("; did you mean {nearest}?"))
-        .unwrap_or_default();
+    let nearest = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
     format!("unknown key {key:?}{nearest} (keys: {})", keys.join(", "))
 }
 
@@ -141,60 +130,32 @@ mod tests {
                 "lsten = \"[::1]:1\"",
                 "1: unknown key \"lsten\"; did you mean listen? (keys: listen, ",
             ),
-            (
-                "underscore",
-                "\nring_size = 1",
-                "2: unknown key \"ring_size\"; did you mean ring-size?",
-            ),
+            ("underscore", "\nring_size = 1", "2: unknown key \"ring_size\"; did you mean ring-size?"),
             ("far key", "zzz = 1", "1: unknown key \"zzz\" (keys: "),
-            (
-                "smuggled flag",
-                "\"listen=1 --x\" = 1",
-                "1: unknown key \"listen=1 --x\" (keys: ",
-            ),
+            ("smuggled flag", "\"listen=1 --x\" = 1", "1: unknown key \"listen=1 --x\" (keys: "),
             ("not a setting", "help = 1", "1: unknown key \"help\" (keys: "),
-            (
-                "the file of the file",
-                "config = \"x\"",
-                "1: unknown key \"config\"",
-            ),
+            ("the file of the file", "config = \"x\"", "1: unknown key \"config\""),
             (
                 "near value",
                 "source = \"ebf\"",
                 "1: source = \"ebf\" is not one of auto, ebpf, audit; did you mean \"ebpf\"?",
             ),
-            (
-                "empty value",
-                "source = \"\"",
-                "1: source = \"\" is not one of auto, ebpf, audit",
-            ),
+            ("empty value", "source = \"\"", "1: source = \"\" is not one of auto, ebpf, audit"),
             (
                 "no port",
                 "listen = \"localhost\"",
                 "1: listen = \"localhost\": expected an IP address and a port",
             ),
-            (
-                "too small",
-                "ring-size = 4096",
-                "1: ring-size = \"4096\": must be from 256KiB to 1GiB",
-            ),
+            ("too small", "ring-size = 4096", "1: ring-size = \"4096\": must be from 256KiB to 1GiB"),
             (
                 "odd ring",
                 "ring-size = \"3MiB\"",
                 "1: ring-size = \"3MiB\": 3MiB is not a power of two; the next one is 4MiB",
             ),
             ("array", "listen = []", "1: listen must be a string or a number"),
-            (
-                "table",
-                "[listen]\na = 1",
-                "1: listen must be a string or a number",
-            ),
+            ("table", "[listen]\na = 1", "1: listen must be a string or a number"),
             ("syntax", "\n\nlisten = ", "3: "),
-            (
-                "twice",
-                "queue-length = 100\nqueue-length = 100",
-                "2: duplicate key",
-            ),
+            ("twice", "queue-length = 100\nqueue-length = 100", "2: duplicate key"),
         ] {
             let problems = parse(text).expect_err(name);
             let first = problems.first().expect(name).to_string();

@@ -94,17 +94,11 @@ impl Config {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let from_file = match read(path) {
             Ok(text) => file::parse(&text).map_err(|problems| ConfigError::File {
-                problems: problems
-                    .iter()
-                    .map(|problem| format!("{}:{problem}", path.display()))
-                    .collect(),
+                problems: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => Settings::default(),
             Err(source) => {
-                return Err(ConfigError::Unreadable {
-                    path: path.to_owned(),
-                    source,
-                });
+                return Err(ConfigError::Unreadable { path: path.to_owned(), source });
             }
         };
         Self::resolve(given.over(from_file))

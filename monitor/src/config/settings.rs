@@ -144,10 +144,7 @@ fn parse_ring_size(text: &str) -> Result<Size, String> {
     if size.bytes().is_power_of_two() {
         return Ok(size);
     }
-    Err(format!(
-        "{size} is not a power of two; the next one is {}",
-        size.next_power_of_two()
-    ))
+    Err(format!("{size} is not a power of two; the next one is {}", size.next_power_of_two()))
 }
 
 fn parse_netlink_buffer(text: &str) -> Result<Size, String> {

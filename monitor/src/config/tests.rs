@@ -42,24 +42,15 @@ fn help_tells_the_default_of_every_setting_that_has_one() {
         let Some(default) = arg.get_long().and_then(|key| defaults.get(key)) else {
             continue;
         };
-        let default = default
-            .as_str()
-            .map_or_else(|| default.to_string(), str::to_owned);
+        let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        assert!(
-            help.ends_with(&format!("[default: {default}]")),
-            "{}: {help}",
-            arg.get_id()
-        );
+        assert!(help.ends_with(&format!("[default: {default}]")), "{}: {help}", arg.get_id());
     }
 }
 
 #[test]
 fn the_stronger_place_wins() {
-    let flag = Settings {
-        queue_length: Some(100),
-        ..Settings::default()
-    };
+    let flag = Settings { queue_length: Some(100), ..Settings::default() };
     let file = file::parse("queue-length = 200\nseries-limit = 300").unwrap();
     let config = Config::resolve(flag.over(file)).unwrap();
     assert_eq!((config.queue_length, config.series_limit), (100, 300));
@@ -68,14 +59,8 @@ fn the_stronger_place_wins() {
 
 #[test]
 fn a_file_to_write_to_needs_something_to_write() {
-    let settings = Settings {
-        output_file: Some("/tmp/x".into()),
-        ..Settings::default()
-    };
-    assert!(matches!(
-        Config::resolve(settings),
-        Err(ConfigError::OutputFileWithoutOutput)
-    ));
+    let settings = Settings { output_file: Some("/tmp/x".into()), ..Settings::default() };
+    assert!(matches!(Config::resolve(settings), Err(ConfigError::OutputFileWithoutOutput)));
 }
 
 #[test]
@@ -83,8 +68,6 @@ fn a_named_file_must_exist() {
     let missing = Path::new("/nonexistent/aa-monitor.toml");
     let error = Config::load(Some(missing), Settings::default()).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .starts_with("cannot read the configuration file /nonexistent/aa-monitor.toml: ")
+        error.to_string().starts_with("cannot read the configuration file /nonexistent/aa-monitor.toml: ")
     );
 }
