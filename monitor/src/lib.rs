@@ -16,5 +16,7 @@ pub mod config;
 pub mod ledger;
 pub mod logging;
 pub mod merge;
+pub mod node;
+pub mod output;
 pub mod record;
 pub mod shutdown;
