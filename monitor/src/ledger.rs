@@ -27,11 +27,19 @@ pub enum Loss {
     AuditMalformed,
     /// The queue between the audit source and the pipeline was full.
     AuditQueueFull,
+    /// An event that the eBPF source told first was counted, and not printed: the reader was too slow.
+    EbpfOutputFull,
+    /// An event that the audit source told first was counted, and not printed: the reader was too slow.
+    AuditOutputFull,
+    /// An event that the eBPF source told first was counted, and not printed: writing failed.
+    EbpfOutputFailed,
+    /// An event that the audit source told first was counted, and not printed: writing failed.
+    AuditOutputFailed,
 }
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -40,6 +48,10 @@ impl Loss {
         Self::UntrustedSender,
         Self::AuditMalformed,
         Self::AuditQueueFull,
+        Self::EbpfOutputFull,
+        Self::AuditOutputFull,
+        Self::EbpfOutputFailed,
+        Self::AuditOutputFailed,
     ];
 
     /// The labels `source`, `stage` and `reason` of this place.
@@ -53,6 +65,10 @@ impl Loss {
             Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
             Self::AuditMalformed => (Source::Audit, "record", "malformed"),
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
+            Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
+            Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
+            Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),
+            Self::AuditOutputFailed => (Source::Audit, "output", "write_failed"),
         }
     }
 }

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`shutdown`] (when
-//! to stop) and [`agent`], which ties the stages together.
+//! to stop) and [`agent`], which starts and stops the stages.
 
+pub mod agent;
 pub mod capture;
 pub mod cli;
 pub mod config;
@@ -20,3 +21,5 @@ pub mod node;
 pub mod output;
 pub mod record;
 pub mod shutdown;
+
+pub use agent::run;
