@@ -26,9 +26,7 @@ pub fn operation_label(operation: &[u8]) -> &'static str {
 }
 
 /// The profile that an administrator wrote: without what complain mode appended (`//null-...`).
-pub fn profile_base(profile: &[u8]) -> &[u8] {
-    match bstr::ByteSlice::find(profile, "//null-") {
-        Some(end) => profile.get(..end).unwrap_or(profile),
-        None => profile,
-    }
+pub fn profile_base(profile: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let end = bstr::ByteSlice::find(profile, "//null-").unwrap_or(profile.len());
+    profile.get(..end).unwrap_or(profile).into()
 }
