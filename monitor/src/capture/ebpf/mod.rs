@@ -1,0 +1,2 @@
+//! eBPF
+pub mod btf;
