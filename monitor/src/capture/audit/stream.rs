@@ -7,8 +7,6 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, recvfrom};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
@@ -58,28 +56,19 @@ impl AuditStream {
 
     /// Hands records over until `stop`, then what is still queued.
     pub async fn run(self, to: Sender<Batch>, ledger: Arc<Ledger>, stop: CancellationToken) -> io::Result<()> {
-        let socket = AsyncFd::with_interest(Shared(self.socket), Interest::READABLE)?;
+        let socket = sys::watch_readable(self.socket)?;
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             let mut ready = tokio::select! {
                 ready = socket.readable() => ready?,
                 () = stop.cancelled() => break,
             };
-            if drain(&socket.get_ref().0, &mut buffer, &to, &ledger, TURN)? {
+            if drain(socket.get_ref(), &mut buffer, &to, &ledger, TURN)? {
                 ready.clear_ready();
             }
         }
-        drain(&socket.get_ref().0, &mut buffer, &to, &ledger, usize::MAX)?;
+        drain(socket.get_ref(), &mut buffer, &to, &ledger, usize::MAX)?;
         Ok(())
-    }
-}
-
-/// `AsyncFd` wants to own what has the descriptor; the drop counter is read from elsewhere at scrape.
-struct Shared(Arc<OwnedFd>);
-
-impl std::os::fd::AsRawFd for Shared {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
     }
 }
 
