@@ -93,16 +93,16 @@ impl Packer {
             let to = self.strings.add(self.used as usize);
             bpf_probe_read_kernel_str(to.cast(), max as u32, address as *const _)
         } as u64;
-        // A negative result, seen unsigned, is larger than any length.
-        if read == 0 || read > max {
+        // The NUL is not sent: the next slot overwrites it. A failed read is negative, which seen unsigned
+        // is larger than any length; one comparison after the subtraction is what 6.1's verifier follows.
+        let len = read.wrapping_sub(1);
+        if len >= max {
             return self.set_len(slot, LEN_ABSENT);
         }
-        if read == max {
-            // SAFETY: as above.
+        if len == max - 1 {
+            // SAFETY: the header is in this CPU's scratch area.
             unsafe { (*self.header).flags |= TRUNCATED };
         }
-        // The NUL is not sent: the next slot overwrites it.
-        let len = read - 1;
         self.set_len(slot, len as u16);
         self.used += len;
     }

@@ -27,11 +27,19 @@ pub enum Loss {
     AuditMalformed,
     /// The queue between the audit source and the pipeline was full.
     AuditQueueFull,
+    /// Counted, but only the audit stream carried it.
+    EbpfMissed,
+    /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
+    /// rate limit or backlog, or this agent's socket, dropped it.
+    AuditMissed,
+    /// The room for sightings that await their partner was full: a record of the audit stream that may
+    /// have been counted already was dropped rather than counted twice.
+    MergeFull,
 }
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -40,6 +48,9 @@ impl Loss {
         Self::UntrustedSender,
         Self::AuditMalformed,
         Self::AuditQueueFull,
+        Self::EbpfMissed,
+        Self::AuditMissed,
+        Self::MergeFull,
     ];
 
     /// The labels `source`, `stage` and `reason` of this place.
@@ -53,6 +64,9 @@ impl Loss {
             Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
             Self::AuditMalformed => (Source::Audit, "record", "malformed"),
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
+            Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
+            Self::AuditMissed => (Source::Audit, "merge", "missed"),
+            Self::MergeFull => (Source::Audit, "merge", "room_full"),
         }
     }
 }

@@ -174,9 +174,11 @@ fn hook(function: &'static str, attached: Attached, reasons: Vec<String>) -> Hoo
     Hook { function, attached, reason: reasons.join("; ") }
 }
 
-/// The whole chain of causes on one line; the verifier's log, which may be in it, only when it is short.
+/// The whole chain of causes on one line. A verifier's log, which may be in it, says what was wrong at its
+/// end: the middle of a long line is left out.
 fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    const LINE: usize = 300;
+    const START: usize = 120;
+    const END: usize = 240;
     let mut text = format!("{way}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -184,12 +186,15 @@ fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > LINE {
-        tracing::debug!("{text}");
-        line = line.chars().take(LINE).chain("... (log level debug has it all)".chars()).collect();
+    let line: Vec<char> = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
+    let (Some(start), Some(end)) = (line.get(..START), line.get(line.len().saturating_sub(END)..)) else {
+        return line.iter().collect();
+    };
+    if line.len() <= START + END {
+        return line.iter().collect();
     }
-    line
+    tracing::debug!("{text}");
+    start.iter().chain(&[' ', '.', '.', '.', ' ']).chain(end).collect()
 }
 
 fn explain(error: anyhow::Error) -> LoadError {
