@@ -1,7 +1,7 @@
 //! The way an event takes, from the sources' batches to the outputs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bumpalo::Bump;
 use tokio::sync::mpsc::Receiver;
@@ -16,14 +16,19 @@ use crate::record::{self, ParseError, Violation};
 pub struct Pipeline<O> {
     ledger: Arc<Ledger>,
     merger: Merger,
+    /// Nanoseconds since the epoch; a record of the audit stream that is older could not have been seen by
+    /// the eBPF source.
+    both_since: u64,
     output: O,
 }
 
 impl<O: FnMut(&Event<'_>)> Pipeline<O> {
-    /// A pipeline into `output`, which is called once for each violation. `both` says that two sources see
-    /// the same violations.
-    pub fn new(ledger: Arc<Ledger>, both: bool, output: O) -> Self {
-        Self { ledger, merger: Merger::new(both), output }
+    /// A pipeline into `output`, which is called once for each violation. `both_since` says since when two
+    /// sources see the same violations, if they do.
+    pub fn new(ledger: Arc<Ledger>, both_since: Option<SystemTime>, output: O) -> Self {
+        let merger = Merger::new(both_since.is_some());
+        let since = both_since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Self { ledger, merger, both_since: since.map_or(0, |since| since.as_nanos() as u64), output }
     }
 
     /// Runs until both sources have ended, then counts what still waits for a second sighting.
@@ -45,6 +50,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             }
             self.give_up(&mut arena);
         }
+        // The sources stop one after the other; what only one of them still saw was not lost by the other.
+        self.both_since = u64::MAX;
         while let Some(waiting) = self.merger.drain() {
             self.count_waiting(&waiting, &mut arena);
         }
@@ -112,7 +119,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     fn count_waiting(&mut self, raw: &[u8], arena: &mut Bump) {
         arena.reset();
         let Some(violation) = self.parse_audit(raw, arena) else { return };
-        self.ledger.lose(Loss::EbpfMissed, 1);
+        if violation.time.is_some_and(|time| time >= self.both_since) {
+            self.ledger.lose(Loss::EbpfMissed, 1);
+        }
         self.count(&violation, SeenBy::only(Source::Audit));
     }
 

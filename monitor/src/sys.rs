@@ -65,6 +65,7 @@ pub(crate) fn watch_readable<T: AsFd + AsRawFd + 'static>(owner: T) -> io::Resul
     watched.map_err(|error| error.into_parts().1)
 }
 
+#[cfg(feature = "ebpf")]
 /// Gives freed memory back to the system; the start needs much that the run does not.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]

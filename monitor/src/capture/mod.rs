@@ -6,6 +6,7 @@ mod batch;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
 mod privileges;
+mod start;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::ledger::{Ledger, Loss};
 
 pub use batch::Batch;
+pub use start::{Choice, Options, Streams, start};
 
 /// A way by which violations reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
