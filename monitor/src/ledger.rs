@@ -35,11 +35,19 @@ pub enum Loss {
     /// The room for sightings that await their partner was full: a record of the audit stream that may
     /// have been counted already was dropped rather than counted twice.
     MergeFull,
+    /// An event that the eBPF source told first was counted, and not printed: the reader was too slow.
+    EbpfOutputFull,
+    /// An event that the audit source told first was counted, and not printed: the reader was too slow.
+    AuditOutputFull,
+    /// An event that the eBPF source told first was counted, and not printed: writing failed.
+    EbpfOutputFailed,
+    /// An event that the audit source told first was counted, and not printed: writing failed.
+    AuditOutputFailed,
 }
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -51,6 +59,10 @@ impl Loss {
         Self::EbpfMissed,
         Self::AuditMissed,
         Self::MergeFull,
+        Self::EbpfOutputFull,
+        Self::AuditOutputFull,
+        Self::EbpfOutputFailed,
+        Self::AuditOutputFailed,
     ];
 
     /// The labels `source`, `stage` and `reason` of this place.
@@ -67,6 +79,10 @@ impl Loss {
             Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
             Self::AuditMissed => (Source::Audit, "merge", "missed"),
             Self::MergeFull => (Source::Audit, "merge", "room_full"),
+            Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
+            Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
+            Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),
+            Self::AuditOutputFailed => (Source::Audit, "output", "write_failed"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -11,8 +11,8 @@ use tracing::{info, warn};
 use super::audit::{AuditOptions, AuditStream};
 #[cfg(feature = "ebpf")]
 use super::ebpf::{Ebpf, EbpfOptions};
-use super::{Batch, Source};
-use crate::ledger::Ledger;
+use super::{Batch, Source, outlet};
+use crate::ledger::{Ledger, Loss};
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub struct Options {
     pub ebpf: EbpfOptions,
     /// How to open the audit stream.
     pub audit: AuditOptions,
-    /// Batches that may wait for the pipeline, each source.
-    pub queue: usize,
+    /// How many records of each source may wait for the pipeline.
+    pub queue_length: usize,
 }
 
 /// The running sources.
@@ -62,8 +62,8 @@ pub struct Streams {
 /// Starts what was asked for and works. What does not work is logged and noted in the ledger: the agent
 /// stays up either way.
 pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationToken) -> Streams {
-    let (to_ebpf, ebpf) = channel(options.queue);
-    let (to_audit, audit) = channel(options.queue);
+    let (to_ebpf, ebpf) = outlet(options.queue_length, Arc::clone(ledger), Loss::EbpfQueueFull);
+    let (to_audit, audit) = outlet(options.queue_length, Arc::clone(ledger), Loss::AuditQueueFull);
     let mut tasks = JoinSet::new();
 
     // The audit stream first: what eBPF sees it should have carried.
@@ -88,7 +88,7 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
         }
         let both_since = (loaded.is_some() && stream.is_some()).then(SystemTime::now);
         if let Some(ebpf) = loaded {
-            tasks.spawn(ended(Source::Ebpf, ebpf.run(to_ebpf, Arc::clone(ledger), stop.clone()), Arc::clone(ledger)));
+            tasks.spawn(ended(Source::Ebpf, ebpf.run(to_ebpf, stop.clone()), Arc::clone(ledger)));
         }
         both_since
     };
@@ -103,7 +103,7 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
 
     if let Some(stream) = stream {
         info!(source = %Source::Audit, "source up: audit netlink multicast");
-        tasks.spawn(ended(Source::Audit, stream.run(to_audit, Arc::clone(ledger), stop.clone()), Arc::clone(ledger)));
+        tasks.spawn(ended(Source::Audit, stream.run(to_audit, stop.clone()), Arc::clone(ledger)));
     }
     Streams { ebpf, audit, both_since, tasks }
 }

@@ -4,10 +4,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
 
 use aa_monitor_ebpf::{Header, KIND_VIOLATION, LEN_ABSENT, Net, Slot, TRUNCATED, WIRE_VERSION};
 
-use super::stamp;
+use super::class::classify;
+use super::parse::split_stamp;
 use super::violation::{Class, Origin, Task, Verdict, Violation};
 use super::words;
 
@@ -53,12 +55,8 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
         .filter(|bytes| bytes.len() == size_of::<Net>())
         .map(bytemuck::pod_read_unaligned);
 
-    let verdict = verdict(&header)?;
-    let family = net.and_then(|net| words::family(net.family));
-    let class = words::class_of_number(header.class)
-        .map_or_else(|| Class::of(None, operation, family), |word| Class::of(Some(word), operation, family));
-    let mut v = Violation::new(verdict, class, Origin::Ebpf, operation);
-    v.audit_id = get(Slot::Stamp).and_then(stamp::parse);
+    let mut v = Violation::new(verdict(&header)?, Class::Other, Origin::Ebpf, operation);
+    v.audit_id = get(Slot::Stamp).and_then(split_stamp).map(|(stamp, _)| stamp);
     v.time = Some(header.boottime.wrapping_add(wall_minus_boot));
     v.profile = get(Slot::Profile);
     v.namespace = get(Slot::Namespace);
@@ -68,15 +66,19 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
     v.pid = Some(header.tgid);
     v.comm = Some(arena.alloc_slice_copy(until_nul(&header.comm)));
     v.truncated = header.flags & TRUNCATED != 0;
-    v.task = Some(Task {
-        cgroup_id: header.cgroup_id,
-        tid: header.tid,
-        start_boottime: header.start_boottime,
-    });
-    if header.request != 0 || header.denied != 0 {
-        v.requested_mask = words::mask(class, header.request, arena);
-        v.denied_mask = words::mask(class, header.denied, arena);
-    }
+    v.task =
+        Some(Task { cgroup_id: header.cgroup_id, tid: header.tid, start_boottime: header.start_boottime });
+    v.family = net.map(|net| words::family(u32::from(net.family), arena));
+    let class = classify(kernel_class(&header), &v);
+    v.class = class;
+    v.requested_mask = mask(class, header.request, arena);
+    v.denied_mask = mask(class, header.denied, arena);
+    let mut others = ArenaVec::new_in(arena);
+    let mut other = |key: &'static [u8], value: Option<&'a [u8]>| {
+        if let Some(value) = value {
+            others.push((key, value));
+        }
+    };
     match class {
         Class::Capability => {
             v.capability = u32::try_from(header.capability).ok();
@@ -90,34 +92,68 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
         Class::Mount => {
             v.srcname = get(Slot::Target);
             v.fstype = get(Slot::Fstype);
-            v.flags = words::mount_flags(operation, header.mount_flags, arena);
-            add(&mut v, b"trans", get(Slot::Trans));
-            add(&mut v, b"options", get(Slot::Options));
+            v.flags = words::mount_flags(header.mount_flags, arena);
+            other(b"trans", get(Slot::Trans));
+            other(b"options", get(Slot::Options));
         }
         Class::Signal => {
             v.peer = get(Slot::Peer);
-            v.signal = words::signal(header.signal, header.unmappedsig, arena);
+            v.signal = u32::try_from(header.signal).ok().map(|signal| words::signal(signal, header.unmappedsig, arena));
         }
         Class::Rlimit => {
-            v.rlimit = usize::try_from(header.rlimit).ok().and_then(words::rlimit);
+            v.rlimit = u32::try_from(header.rlimit).ok().and_then(words::rlimit);
             v.value = Some(header.rlimit_max);
             v.peer = get(Slot::Peer);
         }
         Class::Network | Class::Unix => {
             v.peer = get(Slot::Peer);
-            v.family = family;
-            v.sock_type = words::sock_type(header.sock_type);
+            v.sock_type = u32::try_from(header.sock_type).ok().map(|number| words::sock_type(number, arena));
             v.protocol = Some(header.protocol);
             if let Some(net) = net {
-                addresses(&mut v, &net, arena);
+                let fport = u16::from_be(net.fport);
+                v.laddr = address(net.sk_family, &net.laddr, net.lport, arena);
+                v.lport = port(net.lport);
+                v.faddr = address(net.sk_family, &net.faddr, fport, arena);
+                v.fport = port(fport);
+                let (sport, dport) = (u16::from_be(net.sport), u16::from_be(net.dport));
+                other(b"saddr", address(net.family, &net.saddr, sport, arena));
+                other(b"src", port(sport).map(|port| text(format_args!("{port}"), arena)));
+                other(b"daddr", address(net.family, &net.daddr, dport, arena));
+                other(b"dest", port(dport).map(|port| text(format_args!("{port}"), arena)));
             }
-            add(&mut v, b"addr", get(Slot::UnixAddr).and_then(|raw| unix_address(raw, arena)));
-            add(&mut v, b"peer_addr", get(Slot::UnixPeerAddr).and_then(|raw| unix_address(raw, arena)));
+            other(b"addr", get(Slot::UnixAddr).and_then(|raw| unix_address(raw, arena)));
+            other(b"peer_addr", get(Slot::UnixPeerAddr).and_then(|raw| unix_address(raw, arena)));
         }
-        Class::Policy => add(&mut v, b"ns", get(Slot::Target)),
+        Class::Policy => other(b"ns", get(Slot::Target)),
         Class::Ptrace | Class::IoUring | Class::Userns | Class::Dbus | Class::Other => v.peer = get(Slot::Peer),
     }
+    v.others = others.into_bump_slice();
     Ok(v)
+}
+
+/// The kernel's word for the class; before 6.7 records have none, but the kind of object tells the most.
+fn kernel_class(header: &Header) -> Option<&'static [u8]> {
+    // linux/lsm_audit.h: LSM_AUDIT_DATA_NET, _CAP, _TASK.
+    words::class(header.class).or(match (header.class, header.cad_type) {
+        (u16::MAX, 2) => Some(b"net"),
+        (u16::MAX, 3) => Some(b"cap"),
+        (u16::MAX, 5) => Some(b"file"),
+        _ => None,
+    })
+}
+
+fn mask<'a>(class: Class, bits: u32, arena: &'a Bump) -> Option<&'a [u8]> {
+    match class {
+        Class::File | Class::Exec | Class::Link | Class::ChangeProfile | Class::Mqueue => {
+            words::file_mask(bits, arena)
+        }
+        Class::Network | Class::Unix => words::net_mask(bits, arena),
+        Class::Signal => words::signal_mask(bits),
+        Class::Ptrace => words::ptrace_mask(bits),
+        Class::IoUring => words::uring_mask(bits),
+        Class::Userns => words::userns_mask(bits),
+        Class::Mount | Class::Capability | Class::Rlimit | Class::Dbus | Class::Policy | Class::Other => None,
+    }
 }
 
 type Slots<'a> = [Option<&'a [u8]>; Slot::COUNT];
@@ -146,24 +182,6 @@ fn verdict(header: &Header) -> Result<Verdict, WireError> {
         6 => Verdict::Killed,
         other => return Err(WireError::Verdict(other)),
     })
-}
-
-/// Addresses in the keys that the kernel uses: those of the socket, as `dump_common_audit_data` prints them
-/// (security/lsm_audit.c), and those of the request, which only newer kernels fill in.
-fn addresses<'a>(v: &mut Violation<'a>, net: &Net, arena: &'a Bump) {
-    let fport = u16::from_be(net.fport);
-    v.laddr = address(net.sk_family, &net.laddr, net.lport, arena);
-    v.lport = port(net.lport);
-    v.faddr = address(net.sk_family, &net.faddr, fport, arena);
-    v.fport = port(fport);
-    for (key, address_bytes, port_key, port_number) in [
-        (&b"saddr"[..], &net.saddr, &b"src"[..], u16::from_be(net.sport)),
-        (&b"daddr"[..], &net.daddr, &b"dest"[..], u16::from_be(net.dport)),
-    ] {
-        add(v, key, address(net.family, address_bytes, port_number, arena));
-        let digits = port(port_number).map(|port| text(format_args!("{port}"), arena));
-        add(v, port_key, digits);
-    }
 }
 
 /// An address in words; the kernel leaves out one that is all zero with no port.
@@ -200,18 +218,8 @@ fn unix_address<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
     }
 }
 
-fn add<'a>(v: &mut Violation<'a>, key: &'static [u8], value: Option<&'a [u8]>) {
-    if let Some(value) = value {
-        v.others.push((key, value));
-    }
-}
-
-fn text<'a>(args: std::fmt::Arguments<'_>, arena: &'a Bump) -> &'a [u8] {
-    use std::fmt::Write as _;
-    let mut out = bumpalo::collections::String::new_in(arena);
-    // A string in memory takes everything.
-    let _infallible = out.write_fmt(args);
-    out.into_bump_str().as_bytes()
+fn text<'a>(words: std::fmt::Arguments<'_>, arena: &'a Bump) -> &'a [u8] {
+    bumpalo::format!(in arena, "{words}").into_bump_str().as_bytes()
 }
 
 fn known(number: u32) -> Option<u32> {

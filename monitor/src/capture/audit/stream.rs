@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, recvfrom};
-use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{self, OpenError};
-use crate::capture::{Batch, Source, deliver};
+use crate::capture::{Batch, Outlet, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
 
@@ -55,7 +54,7 @@ impl AuditStream {
     }
 
     /// Hands records over until `stop`, then what is still queued.
-    pub async fn run(self, to: Sender<Batch>, ledger: Arc<Ledger>, stop: CancellationToken) -> io::Result<()> {
+    pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
         let socket = sys::watch_readable(self.socket)?;
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
@@ -63,11 +62,11 @@ impl AuditStream {
                 ready = socket.readable() => ready?,
                 () = stop.cancelled() => break,
             };
-            if drain(socket.get_ref(), &mut buffer, &to, &ledger, TURN)? {
+            if drain(socket.get_ref(), &mut buffer, &to, TURN)? {
                 ready.clear_ready();
             }
         }
-        drain(socket.get_ref(), &mut buffer, &to, &ledger, usize::MAX)?;
+        drain(socket.get_ref(), &mut buffer, &to, usize::MAX)?;
         Ok(())
     }
 }
@@ -76,14 +75,13 @@ impl AuditStream {
 fn drain(
     socket: &OwnedFd,
     buffer: &mut [u8],
-    to: &Sender<Batch>,
-    ledger: &Ledger,
+    to: &Outlet,
     batches: usize,
 ) -> io::Result<bool> {
     for _ in 0..batches {
         let mut batch = Batch::new(Instant::now());
-        let empty = fill(socket, buffer, &mut batch, ledger)?;
-        deliver(batch, to, ledger, Loss::AuditQueueFull);
+        let empty = fill(socket, buffer, &mut batch, to.ledger())?;
+        to.deliver(batch);
         if empty {
             return Ok(true);
         }

@@ -2,19 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use aya::Ebpf as Object;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use aa_monitor_ebpf::counter;
 
 use super::load::{self, EbpfOptions, LoadError};
-use crate::capture::{Batch, Source, deliver};
+use crate::capture::{Batch, Outlet, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
 
@@ -49,7 +47,7 @@ impl Ebpf {
     }
 
     /// Hands records over until `stop`, then detaches and hands over what is still in the ring.
-    pub async fn run(self, to: Sender<Batch>, ledger: Arc<Ledger>, stop: CancellationToken) -> io::Result<()> {
+    pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
         let Self { mut object, ring, stamps: _, log } = self;
         let log_task = log.then(|| forward_log(&mut object)).flatten();
         let mut ring = sys::watch_readable(ring)?;
@@ -58,13 +56,13 @@ impl Ebpf {
                 ready = ring.readable_mut() => ready?,
                 () = stop.cancelled() => break,
             };
-            if drain(ready.get_inner_mut(), &to, &ledger, TURN) {
+            if drain(ready.get_inner_mut(), &to, TURN) {
                 ready.clear_ready();
             }
         }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);
-        drain(ring.get_mut(), &to, &ledger, usize::MAX);
+        drain(ring.get_mut(), &to, usize::MAX);
         if let Some(task) = log_task {
             task.abort();
         }
@@ -73,17 +71,17 @@ impl Ebpf {
 }
 
 /// Takes up to `batches` batches; true when the ring was empty at the end.
-fn drain(ring: &mut RingBuf<MapData>, to: &Sender<Batch>, ledger: &Ledger, batches: usize) -> bool {
+fn drain(ring: &mut RingBuf<MapData>, to: &Outlet, batches: usize) -> bool {
     for _ in 0..batches {
         let mut batch = Batch::new(Instant::now());
         while !batch.is_full() {
             let Some(record) = ring.next() else {
-                deliver(batch, to, ledger, Loss::EbpfQueueFull);
+                to.deliver(batch);
                 return true;
             };
             batch.push(&record);
         }
-        deliver(batch, to, ledger, Loss::EbpfQueueFull);
+        to.deliver(batch);
     }
     false
 }
