@@ -7,7 +7,7 @@ use super::violation::{Class, Violation};
 ///
 /// `kernel_class` is the value of `class=`. The kernel has one class for what profile authors write
 /// different rules for, and the operation tells these apart; so it is looked at first.
-pub(crate) fn classify(kernel_class: Option<&[u8]>, violation: &Violation<'_>) -> Class {
+pub fn classify(kernel_class: Option<&[u8]>, violation: &Violation<'_>) -> Class {
     let by_operation = of_operation(violation.operation);
     let Some(word) = kernel_class else {
         return by_operation.unwrap_or_else(|| of_keys(violation));
@@ -29,7 +29,9 @@ pub(crate) fn classify(kernel_class: Option<&[u8]>, violation: &Violation<'_>) -
         b"namespace" => Class::Userns,
         b"dbus" => Class::Dbus,
         b"domain" => Class::ChangeProfile,
-        // `none`, `unknown`, `label`, and words of kernels to come: the operation may still tell.
+        // A kernel older than the class has no word for it.
+        b"none" | b"unknown" => by_operation.unwrap_or_else(|| of_keys(violation)),
+        // `label`, `module`, `lsm`, and words of kernels to come.
         _ => by_operation.unwrap_or(Class::Other),
     }
 }
@@ -191,6 +193,18 @@ mod tests {
             ),
             ("dbus, old", None, plain("dbus_method_call"), Class::Dbus),
             ("dbus, new", Some("dbus"), plain("dbus_signal"), Class::Dbus),
+            (
+                "user namespace, a kernel without the word",
+                Some("unknown"),
+                plain("userns_create"),
+                Class::Userns,
+            ),
+            (
+                "bind, a kernel without the word",
+                Some("unknown"),
+                net("bind", "inet"),
+                Class::Network,
+            ),
             ("policy", Some("none"), plain("profile_load"), Class::Policy),
             ("policy, no class", None, plain("profile_replace"), Class::Policy),
             (

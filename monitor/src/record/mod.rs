@@ -2,11 +2,15 @@
 
 pub mod parse;
 pub mod violation;
+pub mod words;
 
 mod class;
 mod fields;
 mod hex;
+mod label;
 
+pub use class::classify;
+pub use label::{OPERATIONS, OTHER_OPERATION, operation_label, profile_base};
 pub use parse::{ParseError, parse_payload};
 pub use violation::{AuditId, Class, Origin, Task, Verdict, Violation};
 
