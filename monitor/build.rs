@@ -64,12 +64,8 @@ fn build() -> Result<(), String> {
         .env("PATH", env::join_paths(path).map_err(|e| format!("PATH: {e}"))?)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            [
-                "-Clinker=bpf-linker",
-                "-Clink-arg=--btf",
-                &format!("--cfg=bpf_target_arch=\"{arch}\""),
-            ]
-            .join("\x1f"),
+            ["-Clinker=bpf-linker", "-Clink-arg=--btf", &format!("--cfg=bpf_target_arch=\"{arch}\"")]
+                .join("\x1f"),
         )
         // aya-ebpf uses inline assembly that is not stable for this target.
         .env("RUSTC_BOOTSTRAP", "1")

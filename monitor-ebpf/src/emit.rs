@@ -136,7 +136,12 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
-        (&raw mut (*scratch).ad, &raw mut (*scratch).cad, &raw mut (*scratch).header, &raw mut (*scratch).strings)
+        (
+            &raw mut (*scratch).ad,
+            &raw mut (*scratch).cad,
+            &raw mut (*scratch).header,
+            &raw mut (*scratch).strings,
+        )
     };
 
     // SAFETY: `cad` is writable for its length.

@@ -44,7 +44,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let sink = Arc::clone(&outputs);
     let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| sink.observe(event));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
-    pages.ready();
 
     shutdown.await;
 

@@ -81,7 +81,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
             let mut evicted = None;
-            let sighting = self.merger.audit(&violation, raw, Instant::now(), |record| evicted = Some(record));
+            let sighting =
+                self.merger.audit(&violation, raw, Instant::now(), |record| evicted = Some(record));
             match sighting {
                 Sighting::Count => self.count(&violation, SeenBy::only(Source::Audit)),
                 Sighting::Merged | Sighting::Waits => {}
@@ -134,7 +135,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
 /// the wall clock can be set.
 fn wall_minus_boot() -> u64 {
     use nix::time::{ClockId, clock_gettime};
-    let nanos = |clock| clock_gettime(clock).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64);
+    let nanos =
+        |clock| clock_gettime(clock).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64);
     nanos(ClockId::CLOCK_REALTIME).wrapping_sub(nanos(ClockId::CLOCK_BOOTTIME))
 }
 

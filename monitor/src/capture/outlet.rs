@@ -31,12 +31,10 @@ impl Outlet {
             return;
         }
         let records = batch.len() as u64;
-        let delivered = Arc::clone(&self.room)
-            .try_acquire_many_owned(batch.places())
-            .is_ok_and(|places| {
-                batch.hold(places);
-                self.queue.try_send(batch).is_ok()
-            });
+        let delivered = Arc::clone(&self.room).try_acquire_many_owned(batch.places()).is_ok_and(|places| {
+            batch.hold(places);
+            self.queue.try_send(batch).is_ok()
+        });
         if !delivered {
             self.ledger.lose(self.on_full, records);
         }

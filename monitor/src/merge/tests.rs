@@ -65,7 +65,11 @@ fn records_of_one_system_call_are_told_apart_by_their_number() {
     for _ in 0..3 {
         assert_eq!(audit(&mut merger, &violation(1, b"/a"), now), Sighting::Merged);
     }
-    assert_eq!(audit(&mut merger, &violation(1, b"/a"), now), Sighting::Waits, "the fourth is one that eBPF lost");
+    assert_eq!(
+        audit(&mut merger, &violation(1, b"/a"), now),
+        Sighting::Waits,
+        "the fourth is one that eBPF lost"
+    );
 }
 
 #[test]

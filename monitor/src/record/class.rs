@@ -79,11 +79,7 @@ fn of_keys(violation: &Violation<'_>) -> Class {
 }
 
 fn of_family(family: Option<&[u8]>) -> Class {
-    if family == Some(b"unix") {
-        Class::Unix
-    } else {
-        Class::Network
-    }
+    if family == Some(b"unix") { Class::Unix } else { Class::Network }
 }
 
 #[cfg(test)]
@@ -100,97 +96,34 @@ mod tests {
             family: Some(family.as_bytes()),
             ..plain(operation)
         };
-        let file = |operation| Violation {
-            name: Some(b"/x"),
-            requested_mask: Some(b"r"),
-            ..plain(operation)
-        };
+        let file =
+            |operation| Violation { name: Some(b"/x"), requested_mask: Some(b"r"), ..plain(operation) };
         let rows: &[(&str, Option<&str>, Violation<'_>, Class)] = &[
             ("open, new", Some("file"), file("open"), Class::File),
             ("open, old", None, file("open"), Class::File),
             ("exec, new", Some("file"), file("exec"), Class::Exec),
             ("exec, old", None, file("exec"), Class::Exec),
             ("link, new", Some("file"), file("link"), Class::Link),
-            (
-                "change_hat, new",
-                Some("file"),
-                plain("change_hat"),
-                Class::ChangeProfile,
-            ),
-            (
-                "change_onexec, old",
-                None,
-                plain("change_onexec"),
-                Class::ChangeProfile,
-            ),
-            (
-                "a hat that is no profile",
-                Some("domain"),
-                plain("setprocattr"),
-                Class::ChangeProfile,
-            ),
+            ("change_hat, new", Some("file"), plain("change_hat"), Class::ChangeProfile),
+            ("change_onexec, old", None, plain("change_onexec"), Class::ChangeProfile),
+            ("a hat that is no profile", Some("domain"), plain("setprocattr"), Class::ChangeProfile),
             ("getattr of a file, old", None, file("getattr"), Class::File),
-            (
-                "file_inherit of a file, old",
-                None,
-                file("file_inherit"),
-                Class::File,
-            ),
-            (
-                "file_inherit of a socket, old",
-                None,
-                net("file_inherit", "inet"),
-                Class::Network,
-            ),
-            (
-                "file_perm of a socket, new",
-                Some("net"),
-                net("file_perm", "unix"),
-                Class::Unix,
-            ),
-            (
-                "create a socket, new",
-                Some("net"),
-                net("create", "inet6"),
-                Class::Network,
-            ),
-            (
-                "create a socket, old",
-                None,
-                net("create", "netlink"),
-                Class::Network,
-            ),
+            ("file_inherit of a file, old", None, file("file_inherit"), Class::File),
+            ("file_inherit of a socket, old", None, net("file_inherit", "inet"), Class::Network),
+            ("file_perm of a socket, new", Some("net"), net("file_perm", "unix"), Class::Unix),
+            ("create a socket, new", Some("net"), net("create", "inet6"), Class::Network),
+            ("create a socket, old", None, net("create", "netlink"), Class::Network),
             ("unix, old", None, net("connect", "unix"), Class::Unix),
-            (
-                "unix path seen as a file",
-                Some("file"),
-                file("connect"),
-                Class::File,
-            ),
+            ("unix path seen as a file", Some("file"), file("connect"), Class::File),
             ("capable, new", Some("cap"), plain("capable"), Class::Capability),
             ("capable, old", None, plain("capable"), Class::Capability),
             ("pivotroot, new", Some("mount"), plain("pivotroot"), Class::Mount),
             ("signal", Some("signal"), plain("signal"), Class::Signal),
             ("ptrace, old", None, plain("ptrace"), Class::Ptrace),
             ("setrlimit", Some("rlimits"), plain("setrlimit"), Class::Rlimit),
-            (
-                "message queue",
-                Some("posix_mqueue"),
-                plain("open"),
-                Class::Mqueue,
-            ),
-            (
-                "user namespace",
-                Some("namespace"),
-                plain("userns_create"),
-                Class::Userns,
-            ),
-            (
-                "io_uring",
-                Some("io_uring"),
-                plain("uring_sqpoll"),
-                Class::IoUring,
-            ),
+            ("message queue", Some("posix_mqueue"), plain("open"), Class::Mqueue),
+            ("user namespace", Some("namespace"), plain("userns_create"), Class::Userns),
+            ("io_uring", Some("io_uring"), plain("uring_sqpoll"), Class::IoUring),
             ("dbus, old", None, plain("dbus_method_call"), Class::Dbus),
             ("dbus, new", Some("dbus"), plain("dbus_signal"), Class::Dbus),
             (
@@ -199,20 +132,10 @@ mod tests {
                 plain("userns_create"),
                 Class::Userns,
             ),
-            (
-                "bind, a kernel without the word",
-                Some("unknown"),
-                net("bind", "inet"),
-                Class::Network,
-            ),
+            ("bind, a kernel without the word", Some("unknown"), net("bind", "inet"), Class::Network),
             ("policy", Some("none"), plain("profile_load"), Class::Policy),
             ("policy, no class", None, plain("profile_replace"), Class::Policy),
-            (
-                "a class to come",
-                Some("module"),
-                plain("load_module"),
-                Class::Other,
-            ),
+            ("a class to come", Some("module"), plain("load_module"), Class::Other),
             ("an operation to come", None, plain("frobnicate"), Class::Other),
             ("no operation", None, plain(""), Class::Other),
         ];

@@ -58,10 +58,7 @@ pub(crate) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(crate) const fn new(text: &'a [u8]) -> Self {
-        Self {
-            rest: text,
-            cut: false,
-        }
+        Self { rest: text, cut: false }
     }
 
     /// Takes the key and its `=` off the front; skips what is no key.
@@ -100,11 +97,7 @@ impl<'a> Scanner<'a> {
 
     fn value(&mut self, word: u128) -> Value<'a> {
         if let Some((b'"', quoted)) = self.rest.split_first() {
-            let end = if word == EXECPATH {
-                memrchr(b'"', quoted)
-            } else {
-                memchr(b'"', quoted)
-            };
+            let end = if word == EXECPATH { memrchr(b'"', quoted) } else { memchr(b'"', quoted) };
             let Some((value, tail)) = end.and_then(|end| quoted.split_at_checked(end)) else {
                 self.rest = &[];
                 return Value::Cut(quoted);
@@ -113,11 +106,7 @@ impl<'a> Scanner<'a> {
             self.skip(1);
             return Value::Quoted(value);
         }
-        let end = self
-            .rest
-            .iter()
-            .position(|&byte| byte == b' ')
-            .unwrap_or(self.rest.len());
+        let end = self.rest.iter().position(|&byte| byte == b' ').unwrap_or(self.rest.len());
         let (value, tail) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
         self.rest = tail;
         Value::Bare(value)
@@ -133,11 +122,7 @@ impl<'a> Iterator for Scanner<'a> {
 
     fn next(&mut self) -> Option<Field<'a>> {
         let (key, word) = self.key()?;
-        Some(Field {
-            key,
-            word,
-            value: self.value(word),
-        })
+        Some(Field { key, word, value: self.value(word) })
     }
 }
 
@@ -165,22 +150,10 @@ mod tests {
         type Row<'a> = (&'a str, &'a str, &'a [(&'a str, Value<'a>)]);
         let rows: &[Row<'_>] = &[
             ("quoted", r#"a="b c""#, &[("a", Quoted(b"b c"))]),
-            (
-                "bare",
-                "pid=12 error=-13",
-                &[("pid", Bare(b"12")), ("error", Bare(b"-13"))],
-            ),
-            (
-                "empty quoted",
-                r#"a="" b=1"#,
-                &[("a", Quoted(b"")), ("b", Bare(b"1"))],
-            ),
+            ("bare", "pid=12 error=-13", &[("pid", Bare(b"12")), ("error", Bare(b"-13"))]),
+            ("empty quoted", r#"a="" b=1"#, &[("a", Quoted(b"")), ("b", Bare(b"1"))]),
             ("empty bare", "a= b=1", &[("a", Bare(b"")), ("b", Bare(b"1"))]),
-            (
-                "two spaces, as before capname",
-                "a=21  b=1",
-                &[("a", Bare(b"21")), ("b", Bare(b"1"))],
-            ),
+            ("two spaces, as before capname", "a=21  b=1", &[("a", Bare(b"21")), ("b", Bare(b"1"))]),
             (
                 "no space after a quote, as before signal",
                 r#"denied_mask="send"signal=unknown(65)"#,
@@ -191,11 +164,7 @@ mod tests {
                 r#"name="a=b" c=d=e"#,
                 &[("name", Quoted(b"a=b")), ("c", Bare(b"d=e"))],
             ),
-            (
-                "words that are no fields",
-                "avc:  denied  { read } for  pid=1",
-                &[("pid", Bare(b"1"))],
-            ),
+            ("words that are no fields", "avc:  denied  { read } for  pid=1", &[("pid", Bare(b"1"))]),
             ("stray equals signs", "= == =x pid=1", &[("pid", Bare(b"1"))]),
             ("cut in a value", r#"a="b"#, &[("a", Cut(b"b"))]),
             ("cut at the quote", r#"a=""#, &[("a", Cut(b""))]),
@@ -204,10 +173,7 @@ mod tests {
             (
                 "an executable's name that forges fields",
                 r#"pid=7 execpath="/a" apparmor="ALLOWED" x="""#,
-                &[
-                    ("pid", Bare(b"7")),
-                    ("execpath", Quoted(br#"/a" apparmor="ALLOWED" x=""#)),
-                ],
+                &[("pid", Bare(b"7")), ("execpath", Quoted(br#"/a" apparmor="ALLOWED" x=""#))],
             ),
         ];
         for (name, text, wanted) in rows {

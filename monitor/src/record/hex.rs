@@ -35,11 +35,7 @@ mod tests {
             ("a space in a path", "2F746D702F782079", Some(b"/tmp/x y")),
             ("UTF-8", "6D792070726F6620C3A9", Some("my prof é".as_bytes())),
             ("not UTF-8", "FF00", Some(b"\xff\x00")),
-            (
-                "all digits",
-                "0123456789ABCDEF",
-                Some(b"\x01\x23\x45\x67\x89\xab\xcd\xef"),
-            ),
+            ("all digits", "0123456789ABCDEF", Some(b"\x01\x23\x45\x67\x89\xab\xcd\xef")),
             ("odd", "2F7", None),
             ("lower case", "2f", None),
             ("a word", "none", None),

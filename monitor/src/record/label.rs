@@ -121,11 +121,7 @@ mod tests {
     #[test]
     fn an_unknown_operation_has_one_label() {
         for operation in ["", "opem", "openx", "OPEN", "frobnicate", "\u{1b}[31m"] {
-            assert_eq!(
-                operation_label(operation.as_bytes()),
-                OTHER_OPERATION,
-                "{operation:?}"
-            );
+            assert_eq!(operation_label(operation.as_bytes()), OTHER_OPERATION, "{operation:?}");
         }
     }
 
@@ -148,11 +144,7 @@ mod tests {
             ("empty", "", ""),
         ];
         for (name, profile, want) in rows {
-            assert_eq!(
-                profile_base(profile.as_bytes()).as_bstr(),
-                want.as_bytes().as_bstr(),
-                "{name}"
-            );
+            assert_eq!(profile_base(profile.as_bytes()).as_bstr(), want.as_bytes().as_bstr(), "{name}");
         }
     }
 }

@@ -189,11 +189,7 @@ impl<'a> Reader<'a> {
         };
         // One of the strings that the kernel writes in hex when they hold odd bytes.
         let string = || {
-            if quoted {
-                text
-            } else {
-                hex::decode(text, arena).unwrap_or(text)
-            }
+            if quoted { text } else { hex::decode(text, arena).unwrap_or(text) }
         };
         let taken = match field.word {
             keys::APPARMOR => first(&mut self.verdict, text),
@@ -252,14 +248,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(self, type_says: Option<Verdict>) -> Result<Violation<'a>, ParseError> {
-        let Self {
-            mut violation,
-            verdict,
-            operation,
-            class,
-            others,
-            arena: _,
-        } = self;
+        let Self { mut violation, verdict, operation, class, others, arena: _ } = self;
         violation.verdict = match (verdict, type_says) {
             (Some(word), _) => verdict_of(word).ok_or(ParseError::Malformed(Reason::UnknownVerdict))?,
             (None, Some(verdict)) => verdict,
@@ -312,18 +301,12 @@ fn first<T>(slot: &mut Option<T>, value: T) -> bool {
 
 /// Fills `slot` with a number; false when `text` is none that fits.
 fn first_number<T: TryFrom<u64>>(slot: &mut Option<T>, text: &[u8]) -> bool {
-    number(text)
-        .and_then(|value| T::try_from(value).ok())
-        .is_some_and(|value| first(slot, value))
+    number(text).and_then(|value| T::try_from(value).ok()).is_some_and(|value| first(slot, value))
 }
 
 /// The same for a user id. The kernel prints the one that is not mapped, 4294967295, as -1.
 fn first_uid(slot: &mut Option<u32>, text: &[u8]) -> bool {
-    if text == b"-1" {
-        first(slot, u32::MAX)
-    } else {
-        first_number(slot, text)
-    }
+    if text == b"-1" { first(slot, u32::MAX) } else { first_number(slot, text) }
 }
 
 /// The same for a number that may be negative.
@@ -332,9 +315,7 @@ fn first_signed(slot: &mut Option<i32>, text: &[u8]) -> bool {
         return first_number(slot, text);
     };
     let value = number(magnitude).and_then(|value| i64::try_from(value).ok());
-    value
-        .and_then(|value| i32::try_from(-value).ok())
-        .is_some_and(|value| first(slot, value))
+    value.and_then(|value| i32::try_from(-value).ok()).is_some_and(|value| first(slot, value))
 }
 
 /// A decimal number without a sign; None when it is anything else or too large.

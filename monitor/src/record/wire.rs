@@ -39,7 +39,11 @@ const AF_INET6: u16 = 10;
 
 /// Decodes one record of the ring. `wall_minus_boot` is what has to be added to the kernel's boot time to
 /// get nanoseconds since the epoch.
-pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> Result<Violation<'a>, WireError> {
+pub fn decode_wire<'a>(
+    raw: &'a [u8],
+    wall_minus_boot: u64,
+    arena: &'a Bump,
+) -> Result<Violation<'a>, WireError> {
     let (header, strings) = raw.split_at_checked(size_of::<Header>()).ok_or(WireError::Truncated)?;
     let header: Header = bytemuck::pod_read_unaligned(header);
     if header.version != WIRE_VERSION {
@@ -51,9 +55,8 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
     let slots = unpack(&header, strings)?;
     let get = |slot: Slot| slots.get(slot as usize).copied().flatten();
     let operation = get(Slot::Operation).unwrap_or_default();
-    let net: Option<Net> = get(Slot::Net)
-        .filter(|bytes| bytes.len() == size_of::<Net>())
-        .map(bytemuck::pod_read_unaligned);
+    let net: Option<Net> =
+        get(Slot::Net).filter(|bytes| bytes.len() == size_of::<Net>()).map(bytemuck::pod_read_unaligned);
 
     let mut v = Violation::new(verdict(&header)?, Class::Other, Origin::Ebpf, operation);
     v.audit_id = get(Slot::Stamp).and_then(split_stamp).map(|(stamp, _)| stamp);
@@ -98,7 +101,9 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
         }
         Class::Signal => {
             v.peer = get(Slot::Peer);
-            v.signal = u32::try_from(header.signal).ok().map(|signal| words::signal(signal, header.unmappedsig, arena));
+            v.signal = u32::try_from(header.signal)
+                .ok()
+                .map(|signal| words::signal(signal, header.unmappedsig, arena));
         }
         Class::Rlimit => {
             v.rlimit = u32::try_from(header.rlimit).ok().and_then(words::rlimit);
@@ -117,15 +122,17 @@ pub fn decode_wire<'a>(raw: &'a [u8], wall_minus_boot: u64, arena: &'a Bump) -> 
                 v.fport = port(fport);
                 let (sport, dport) = (u16::from_be(net.sport), u16::from_be(net.dport));
                 other(b"saddr", address(net.family, &net.saddr, sport, arena));
-                other(b"src", port(sport).map(|port| text(format_args!("{port}"), arena)));
+                other(b"src", port(sport).map(|port| words::text(format_args!("{port}"), arena)));
                 other(b"daddr", address(net.family, &net.daddr, dport, arena));
-                other(b"dest", port(dport).map(|port| text(format_args!("{port}"), arena)));
+                other(b"dest", port(dport).map(|port| words::text(format_args!("{port}"), arena)));
             }
             other(b"addr", get(Slot::UnixAddr).and_then(|raw| unix_address(raw, arena)));
             other(b"peer_addr", get(Slot::UnixPeerAddr).and_then(|raw| unix_address(raw, arena)));
         }
         Class::Policy => other(b"ns", get(Slot::Target)),
-        Class::Ptrace | Class::IoUring | Class::Userns | Class::Dbus | Class::Other => v.peer = get(Slot::Peer),
+        Class::Ptrace | Class::IoUring | Class::Userns | Class::Dbus | Class::Other => {
+            v.peer = get(Slot::Peer)
+        }
     }
     v.others = others.into_bump_slice();
     Ok(v)
@@ -192,9 +199,9 @@ fn address<'a>(family: u16, bytes: &[u8; 16], port: u16, arena: &'a Bump) -> Opt
     match family {
         AF_INET => {
             let [a, b, c, d, ..] = *bytes;
-            Some(text(format_args!("{}", Ipv4Addr::new(a, b, c, d)), arena))
+            Some(words::text(format_args!("{}", Ipv4Addr::new(a, b, c, d)), arena))
         }
-        AF_INET6 => Some(text(format_args!("{}", Ipv6Addr::from(*bytes)), arena)),
+        AF_INET6 => Some(words::text(format_args!("{}", Ipv6Addr::from(*bytes)), arena)),
         _ => None,
     }
 }
@@ -216,10 +223,6 @@ fn unix_address<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
         (AF_UNIX, [_, ..]) => Some(until_nul(path)).filter(|path| !path.is_empty()),
         _ => None,
     }
-}
-
-fn text<'a>(words: std::fmt::Arguments<'_>, arena: &'a Bump) -> &'a [u8] {
-    bumpalo::format!(in arena, "{words}").into_bump_str().as_bytes()
 }
 
 fn known(number: u32) -> Option<u32> {

@@ -47,10 +47,7 @@ const FILE_LETTERS: [(u32, u8); 9] = [
 /// `requested_mask` and `denied_mask` of a file, exec or link: letters. None when the kernel leaves the key
 /// out, as it does for change_profile.
 pub fn file_mask(mask: u32, arena: &Bump) -> Option<&[u8]> {
-    let letters = FILE_LETTERS
-        .into_iter()
-        .filter(|&(bits, _)| mask & bits != 0)
-        .map(|(_, letter)| letter);
+    let letters = FILE_LETTERS.into_iter().filter(|&(bits, _)| mask & bits != 0).map(|(_, letter)| letter);
     let mut text = ArenaVec::with_capacity_in(FILE_LETTERS.len(), arena);
     text.extend(letters);
     (!text.is_empty()).then(|| text.into_bump_slice())
@@ -75,14 +72,7 @@ const NET_WORDS: [(u32, &str); 12] = [
 /// `requested_mask` and `denied_mask` of a socket: words with spaces between. None when the kernel leaves
 /// the key out.
 pub fn net_mask(mask: u32, arena: &Bump) -> Option<&[u8]> {
-    joined(
-        NET_WORDS
-            .into_iter()
-            .filter(|&(bit, _)| mask & bit != 0)
-            .map(|(_, word)| word),
-        " ",
-        arena,
-    )
+    joined(NET_WORDS.into_iter().filter(|&(bit, _)| mask & bit != 0).map(|(_, word)| word), " ", arena)
 }
 
 /// `requested_mask` and `denied_mask` of a signal (`audit_signal_mask`, ipc.c).
@@ -123,11 +113,7 @@ pub const fn uring_mask(mask: u32) -> Option<&'static [u8]> {
 
 /// `requested` and `denied` of making a user namespace (`audit_ns_cb`, task.c).
 pub const fn userns_mask(mask: u32) -> Option<&'static [u8]> {
-    if mask & bit::APPEND != 0 {
-        Some(b"userns_create")
-    } else {
-        None
-    }
+    if mask & bit::APPEND != 0 { Some(b"userns_create") } else { None }
 }
 
 /// The names of the mediation classes as `class=` has them (`aa_class_names`, audit.c). Kernels differ for
@@ -266,7 +252,8 @@ fn numbered(names: &'static str, number: u32) -> Option<&'static [u8]> {
     (name != "-").then_some(name.as_bytes())
 }
 
-fn text<'a>(words: std::fmt::Arguments<'_>, arena: &'a Bump) -> &'a [u8] {
+/// Text made in the arena.
+pub(super) fn text<'a>(words: std::fmt::Arguments<'_>, arena: &'a Bump) -> &'a [u8] {
     bumpalo::format!(in arena, "{}", words).into_bump_str().as_bytes()
 }
 

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, setsockopt, socket, sockopt,
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, setsockopt, socket,
+    sockopt,
 };
 use tracing::warn;
 
@@ -25,7 +26,9 @@ const WANTED: [u16; 10] = [1400, 1107, 1500, 1501, 1502, 1503, 1504, 1505, 1506,
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The kernel was booted with `audit=0`, or without audit support.
-    #[error("this kernel has no audit (booted with audit=0, or built without it): boot with audit=1 to have it")]
+    #[error(
+        "this kernel has no audit (booted with audit=0, or built without it): boot with audit=1 to have it"
+    )]
     NoAudit,
     /// A capability is missing.
     #[error(
@@ -78,7 +81,11 @@ fn open_here(buffer: usize) -> Result<OwnedFd, OpenError> {
         Errno::EPERM | Errno::EACCES => {
             let missing = privileges::missing(&[Capability::CAP_AUDIT_READ]);
             OpenError::NotPermitted {
-                missing: if missing.is_empty() { String::new() } else { ", which this process lacks".to_owned() },
+                missing: if missing.is_empty() {
+                    String::new()
+                } else {
+                    ", which this process lacks".to_owned()
+                },
             }
         }
         other => other.into(),
@@ -97,7 +104,8 @@ fn set_buffer(fd: &OwnedFd, bytes: usize) -> Result<(), OpenError> {
     if got < bytes {
         warn!(
             asked = bytes,
-            got, "audit socket buffer is limited by net.core.rmem_max: raise it or grant CAP_NET_ADMIN; bursts may be lost"
+            got,
+            "audit socket buffer is limited by net.core.rmem_max: raise it or grant CAP_NET_ADMIN; bursts may be lost"
         );
     }
     Ok(())

@@ -72,12 +72,7 @@ impl AuditStream {
 }
 
 /// Takes up to `batches` batches; true when the socket was empty at the end.
-fn drain(
-    socket: &OwnedFd,
-    buffer: &mut [u8],
-    to: &Outlet,
-    batches: usize,
-) -> io::Result<bool> {
+fn drain(socket: &OwnedFd, buffer: &mut [u8], to: &Outlet, batches: usize) -> io::Result<bool> {
     for _ in 0..batches {
         let mut batch = Batch::new(Instant::now());
         let empty = fill(socket, buffer, &mut batch, to.ledger())?;
@@ -136,7 +131,13 @@ mod tests {
         let kernel = Some(NetlinkAddr::new(0, 1));
         let process = Some(NetlinkAddr::new(4711, 1));
         for (name, bytes, from, want, lost) in [
-            ("a record", datagram(1400, b"audit(1.002:3): x=1"), kernel, Some((1400, "audit(1.002:3): x=1")), None),
+            (
+                "a record",
+                datagram(1400, b"audit(1.002:3): x=1"),
+                kernel,
+                Some((1400, "audit(1.002:3): x=1")),
+                None,
+            ),
             ("with a NUL at the end", datagram(1400, b"x=1\0"), kernel, Some((1400, "x=1")), None),
             ("from a process", datagram(1400, b"x=1"), process, None, Some(Loss::UntrustedSender)),
             ("without a sender", datagram(1400, b"x=1"), None, None, Some(Loss::UntrustedSender)),

@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn ring_sizes_are_powers_of_two() {
-        for (asked, want) in [(0, 4096), (4096, 4096), (4097, 8192), (8 << 20, 8 << 20), (u32::MAX, 1 << 31)] {
+        for (asked, want) in [(0, 4096), (4096, 4096), (4097, 8192), (8 << 20, 8 << 20), (u32::MAX, 1 << 31)]
+        {
             assert_eq!(ring_size(asked), want, "{asked}");
         }
     }

@@ -26,7 +26,7 @@ fn a_denial_is_one_line_with_the_keys_of_the_kernel() {
     violation.pid = Some(7);
     violation.error = Some(-13);
     violation.task = Some(Task { cgroup_id: 45, tid: 8, start_boottime: 0 });
-    violation.others = vec![(b"execpath", b"/bin/sh")];
+    violation.others = &[(b"execpath", b"/bin/sh")];
     assert_eq!(
         line(&violation),
         concat!(
@@ -72,7 +72,7 @@ fn bytes_that_are_no_text_can_be_had_back() {
 #[test]
 fn a_records_own_key_takes_nobodys_place() {
     let mut violation = denial();
-    violation.others = vec![
+    violation.others = &[
         (b"bus", b"system"),
         (b"verdict", b"allowed"),
         (b"bus", b"session"),
@@ -135,7 +135,7 @@ fn every_key_that_is_written_is_kept() {
         flags: some,
         rlimit: some,
         value: Some(0),
-        others: vec![(b"", b"")],
+        others: &[(b"", b"")],
         truncated: true,
         task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1 }),
         ..denial()

@@ -2,10 +2,7 @@ use bumpalo::Bump;
 
 use super::*;
 
-const STAMP: AuditId = AuditId {
-    millis: 1_795_450_134_756,
-    serial: 4,
-};
+const STAMP: AuditId = AuditId { millis: 1_795_450_134_756, serial: 4 };
 
 /// Parses `audit(1795450134.756:4): ` + `body`.
 fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
@@ -232,10 +229,7 @@ fn reads_the_records_of_each_class() {
                 comm: Some(b"c"),
                 requested_mask: Some(b"userns_create"),
                 denied_mask: Some(b"userns_create"),
-                others: &[(
-                    b"execpath",
-                    br#"/tmp/ix/a" apparmor="ALLOWED" name="/forged" x=""#,
-                )],
+                others: &[(b"execpath", br#"/tmp/ix/a" apparmor="ALLOWED" name="/forged" x=""#)],
                 ..stamped(Verdict::Denied, Class::Userns, "userns_create")
             },
         ),
@@ -354,11 +348,7 @@ fn reads_each_verdict() {
     ] {
         let arena = Bump::new();
         let body = format!(r#"apparmor="{word}" operation="open""#);
-        assert_eq!(
-            parse(body.as_bytes(), &arena).map(|v| v.verdict),
-            Ok(want),
-            "{word}"
-        );
+        assert_eq!(parse(body.as_bytes(), &arena).map(|v| v.verdict), Ok(want), "{word}");
     }
 }
 
@@ -369,106 +359,38 @@ type Ask = for<'v, 'a> fn(&'v Violation<'a>) -> Option<&'v [u8]>;
 fn decodes_a_value_only_where_the_kernel_encodes() {
     let rows: &[(&str, &str, Ask, Option<&str>)] = &[
         ("hex name", "name=2F746D702F782079", |v| v.name, Some("/tmp/x y")),
-        (
-            "hex profile",
-            "profile=6D792070726F6620C3A9",
-            |v| v.profile,
-            Some("my prof é"),
-        ),
+        ("hex profile", "profile=6D792070726F6620C3A9", |v| v.profile, Some("my prof é")),
         ("hex comm", "comm=6120622063", |v| v.comm, Some("a b c")),
         ("hex peer", "peer=6120", |v| v.peer, Some("a ")),
-        (
-            "a quoted value that looks like hex",
-            r#"name="2F78""#,
-            |v| v.name,
-            Some("2F78"),
-        ),
-        (
-            "a bare value that is not hex",
-            "name=none",
-            |v| v.name,
-            Some("none"),
-        ),
+        ("a quoted value that looks like hex", r#"name="2F78""#, |v| v.name, Some("2F78")),
+        ("a bare value that is not hex", "name=none", |v| v.name, Some("none")),
         ("hex of odd length", "name=2F7", |v| v.name, Some("2F7")),
-        (
-            "hex in a key that is never encoded",
-            "signal=ABCD",
-            |v| v.signal,
-            Some("ABCD"),
-        ),
+        ("hex in a key that is never encoded", "signal=ABCD", |v| v.signal, Some("ABCD")),
         ("hex source of a mount", "srcname=2F61", |v| v.srcname, Some("/a")),
         ("a quote in a name", "name=2F6122", |v| v.name, Some("/a\"")),
-        (
-            "a newline and an escape in a name",
-            "name=2F0A1B5B",
-            |v| v.name,
-            Some("/\n\x1b["),
-        ),
-        (
-            "a backslash stays",
-            r#"name="/a\x20b""#,
-            |v| v.name,
-            Some(r"/a\x20b"),
-        ),
-        (
-            "a quote mark, a comma, an equals sign",
-            r#"name="/it's,a=b""#,
-            |v| v.name,
-            Some("/it's,a=b"),
-        ),
-        (
-            "parentheses that do not match",
-            r#"name="/a(b""#,
-            |v| v.name,
-            Some("/a(b"),
-        ),
+        ("a newline and an escape in a name", "name=2F0A1B5B", |v| v.name, Some("/\n\x1b[")),
+        ("a backslash stays", r#"name="/a\x20b""#, |v| v.name, Some(r"/a\x20b")),
+        ("a quote mark, a comma, an equals sign", r#"name="/it's,a=b""#, |v| v.name, Some("/it's,a=b")),
+        ("parentheses that do not match", r#"name="/a(b""#, |v| v.name, Some("/a(b")),
         ("(null) is no name", "name=(null) pid=1", |v| v.name, None),
-        (
-            "a file called (null)",
-            r#"name="(null)""#,
-            |v| v.name,
-            Some("(null)"),
-        ),
+        ("a file called (null)", r#"name="(null)""#, |v| v.name, Some("(null)")),
         ("an empty name", r#"name="""#, |v| v.name, Some("")),
-        (
-            "a key that comes twice: the first",
-            r#"name="/a" name="/b""#,
-            |v| v.name,
-            Some("/a"),
-        ),
-        (
-            "a disconnected path",
-            r#"name="run/x""#,
-            |v| v.name,
-            Some("run/x"),
-        ),
-        (
-            "a hat",
-            r#"profile="web//^home""#,
-            |v| v.profile,
-            Some("web//^home"),
-        ),
+        ("a key that comes twice: the first", r#"name="/a" name="/b""#, |v| v.name, Some("/a")),
+        ("a disconnected path", r#"name="run/x""#, |v| v.name, Some("run/x")),
+        ("a hat", r#"profile="web//^home""#, |v| v.profile, Some("web//^home")),
     ];
     for (name, field, ask, want) in rows {
         let arena = Bump::new();
         let body = format!(r#"apparmor="DENIED" operation="open" {field}"#);
         let violation = parse(body.as_bytes(), &arena).unwrap();
-        assert_eq!(
-            ask(&violation).map(String::from_utf8_lossy).as_deref(),
-            *want,
-            "{name}"
-        );
+        assert_eq!(ask(&violation).map(String::from_utf8_lossy).as_deref(), *want, "{name}");
     }
 }
 
 #[test]
 fn keeps_bytes_that_are_not_utf8() {
     let arena = Bump::new();
-    let violation = parse(
-        b"apparmor=\"DENIED\" operation=\"open\" name=\"/\xff\xfe\"",
-        &arena,
-    )
-    .unwrap();
+    let violation = parse(b"apparmor=\"DENIED\" operation=\"open\" name=\"/\xff\xfe\"", &arena).unwrap();
     assert_eq!(violation.name, Some(&b"/\xff\xfe"[..]));
 }
 
@@ -506,46 +428,18 @@ fn tells_records_of_another_kind_from_malformed_ones() {
             ParseError::NotAppArmor,
         ),
         ("only a stamp", "audit(1.000:1): ", ParseError::NotAppArmor),
-        (
-            "header off",
-            r#"audit(1.000:1): operation="open" profile="p""#,
-            malformed(Reason::NoVerdict),
-        ),
-        (
-            "a verdict to come",
-            r#"audit(1.000:1): apparmor="PROMPT""#,
-            malformed(Reason::UnknownVerdict),
-        ),
-        (
-            "no stamp",
-            r#"apparmor="DENIED" operation="open""#,
-            malformed(Reason::NoStamp),
-        ),
+        ("header off", r#"audit(1.000:1): operation="open" profile="p""#, malformed(Reason::NoVerdict)),
+        ("a verdict to come", r#"audit(1.000:1): apparmor="PROMPT""#, malformed(Reason::UnknownVerdict)),
+        ("no stamp", r#"apparmor="DENIED" operation="open""#, malformed(Reason::NoStamp)),
         ("half a stamp", "audit(1.000", malformed(Reason::NoStamp)),
-        (
-            "a stamp without a serial",
-            "audit(1.000:): ",
-            malformed(Reason::NoStamp),
-        ),
-        (
-            "too many milliseconds",
-            "audit(1.1000:1): ",
-            malformed(Reason::NoStamp),
-        ),
-        (
-            "a stamp past all time",
-            "audit(18446744073709551615.999:1): ",
-            malformed(Reason::NoStamp),
-        ),
+        ("a stamp without a serial", "audit(1.000:): ", malformed(Reason::NoStamp)),
+        ("too many milliseconds", "audit(1.1000:1): ", malformed(Reason::NoStamp)),
+        ("a stamp past all time", "audit(18446744073709551615.999:1): ", malformed(Reason::NoStamp)),
         ("nothing", "", malformed(Reason::NoStamp)),
     ];
     for (name, payload, want) in rows {
         let arena = Bump::new();
-        assert_eq!(
-            parse_payload(payload.as_bytes(), Origin::Netlink, &arena),
-            Err(*want),
-            "{name}"
-        );
+        assert_eq!(parse_payload(payload.as_bytes(), Origin::Netlink, &arena), Err(*want), "{name}");
     }
 }
 
@@ -553,30 +447,14 @@ fn tells_records_of_another_kind_from_malformed_ones() {
 fn says_when_a_line_was_cut() {
     let rows = [
         ("whole", r#"apparmor="DENIED" operation="open" name="/a""#, false),
-        (
-            "with what a C string leaves",
-            "apparmor=\"DENIED\" operation=\"open\" name=\"/a\"\n\0",
-            false,
-        ),
-        (
-            "in a value",
-            r#"apparmor="DENIED" operation="open" name="/a"#,
-            true,
-        ),
-        (
-            "in a key",
-            r#"apparmor="DENIED" operation="open" name="/a" requested_"#,
-            true,
-        ),
+        ("with what a C string leaves", "apparmor=\"DENIED\" operation=\"open\" name=\"/a\"\n\0", false),
+        ("in a value", r#"apparmor="DENIED" operation="open" name="/a"#, true),
+        ("in a key", r#"apparmor="DENIED" operation="open" name="/a" requested_"#, true),
         ("in the verdict's neighbour", r#"apparmor="DENIED" oper"#, true),
     ];
     for (name, body, want) in rows {
         let arena = Bump::new();
-        assert_eq!(
-            parse(body.as_bytes(), &arena).map(|v| v.truncated),
-            Ok(want),
-            "{name}"
-        );
+        assert_eq!(parse(body.as_bytes(), &arena).map(|v| v.truncated), Ok(want), "{name}");
     }
 }
 
