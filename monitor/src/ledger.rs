@@ -27,6 +27,14 @@ pub enum Loss {
     AuditMalformed,
     /// The queue between the audit source and the pipeline was full.
     AuditQueueFull,
+    /// Counted, but only the audit stream carried it.
+    EbpfMissed,
+    /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
+    /// rate limit or backlog, or this agent's socket, dropped it.
+    AuditMissed,
+    /// The room for sightings that await their partner was full: a record of the audit stream that may
+    /// have been counted already was dropped rather than counted twice.
+    MergeFull,
     /// An event that the eBPF source told first was counted, and not printed: the reader was too slow.
     EbpfOutputFull,
     /// An event that the audit source told first was counted, and not printed: the reader was too slow.
@@ -39,7 +47,7 @@ pub enum Loss {
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -48,6 +56,9 @@ impl Loss {
         Self::UntrustedSender,
         Self::AuditMalformed,
         Self::AuditQueueFull,
+        Self::EbpfMissed,
+        Self::AuditMissed,
+        Self::MergeFull,
         Self::EbpfOutputFull,
         Self::AuditOutputFull,
         Self::EbpfOutputFailed,
@@ -65,6 +76,9 @@ impl Loss {
             Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
             Self::AuditMalformed => (Source::Audit, "record", "malformed"),
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
+            Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
+            Self::AuditMissed => (Source::Audit, "merge", "missed"),
+            Self::MergeFull => (Source::Audit, "merge", "room_full"),
             Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
             Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
             Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),

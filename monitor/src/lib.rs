@@ -19,7 +19,9 @@ pub mod logging;
 pub mod merge;
 pub mod node;
 pub mod output;
+pub mod pipeline;
 pub mod record;
 pub mod shutdown;
+mod sys;
 
 pub use agent::run;

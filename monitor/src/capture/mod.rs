@@ -1,7 +1,19 @@
 //! Kernel: raw records and the moment they arrived. A source drains the kernel and never waits for the
 //! stages behind it: what they cannot take is dropped, newest first, and counted.
 
+pub mod audit;
+mod batch;
+#[cfg(feature = "ebpf")]
+pub mod ebpf;
+mod outlet;
+mod privileges;
+mod start;
+
 use std::fmt;
+
+pub use batch::Batch;
+pub use outlet::{Outlet, outlet};
+pub use start::{Choice, Options, Streams, start};
 
 /// A way by which violations reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

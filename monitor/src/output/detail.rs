@@ -32,7 +32,7 @@ pub(super) fn detail(violation: &Violation<'_>) -> String {
     text.add(violation.value.map(|value| format!("= {value}")));
     text.add(violation.denied_mask.or(violation.requested_mask).map(safe));
     if violation.class == Class::Dbus {
-        for (key, value) in &violation.others {
+        for (key, value) in violation.others {
             text.add(Some(format!("{}={}", safe(key), safe(value))));
         }
     }
@@ -139,7 +139,7 @@ mod tests {
                 "nofile = 4096",
             ),
             (
-                Violation { others: vec![(b"bus", b"system"), (b"member", b"\x1b[2J")], ..base(Class::Dbus) },
+                Violation { others: &[(b"bus", b"system"), (b"member", b"\x1b[2J")], ..base(Class::Dbus) },
                 r"bus=system member=\x1b[2J",
             ),
             (base(Class::Userns), ""),

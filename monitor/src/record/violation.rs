@@ -273,7 +273,7 @@ pub struct Violation<'a> {
     /// The value asked for.
     pub value: Option<u64>,
     /// Keys without a field of their own, in the record's order, values decoded.
-    pub others: Vec<(&'a [u8], &'a [u8])>,
+    pub others: &'a [(&'a [u8], &'a [u8])],
     /// True when a string was longer than the source could carry and was cut.
     pub truncated: bool,
     /// What eBPF knows of the task.
@@ -318,7 +318,7 @@ impl<'a> Violation<'a> {
             flags: None,
             rlimit: None,
             value: None,
-            others: Vec::new(),
+            others: &[],
             truncated: false,
             task: None,
         }

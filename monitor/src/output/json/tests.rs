@@ -26,7 +26,7 @@ fn a_denial_is_one_line_with_the_keys_of_the_kernel() {
     violation.pid = Some(7);
     violation.error = Some(-13);
     violation.task = Some(Task { cgroup_id: 45, tid: 8, start_boottime: 0 });
-    violation.others = vec![(b"execpath", b"/bin/sh")];
+    violation.others = &[(b"execpath", b"/bin/sh")];
     assert_eq!(
         line(&violation),
         concat!(
@@ -72,7 +72,7 @@ fn bytes_that_are_no_text_can_be_had_back() {
 #[test]
 fn a_records_own_key_takes_nobodys_place() {
     let mut violation = denial();
-    violation.others = vec![
+    violation.others = &[
         (b"bus", b"system"),
         (b"verdict", b"allowed"),
         (b"bus", b"session"),
@@ -135,7 +135,7 @@ fn full<'a>() -> Violation<'a> {
         flags: some,
         rlimit: some,
         value: Some(u64::MAX),
-        others: vec![(b"", b"")],
+        others: &[(b"", b"")],
         truncated: true,
         task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1 }),
         ..denial()
@@ -165,7 +165,7 @@ fn lines_keep_to_the_published_schema() {
     compiler.add_resource("event.json", schema).unwrap();
     let schema = compiler.compile("event.json", &mut schemas).unwrap();
 
-    let bytes = Violation { name: Some(b"\xff"), others: vec![(b"bus", b"\xff"), (b"bus", b"")], ..full() };
+    let bytes = Violation { name: Some(b"\xff"), others: &[(b"bus", b"\xff"), (b"bus", b"")], ..full() };
     for (name, violation) in [("least", denial()), ("most", full()), ("bytes", bytes)] {
         let object = object(&violation);
         if let Err(error) = schemas.validate(&object, schema) {

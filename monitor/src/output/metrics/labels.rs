@@ -119,11 +119,13 @@ impl<'a> Values<'a> {
 /// (`:ns://profile`).
 fn profile<'a>(raw: &'a [u8], namespace: Option<&'a [u8]>) -> Cow<'a, str> {
     let base = record::profile_base(raw);
-    match (namespace.map(|namespace| namespace.strip_prefix(b"root//").unwrap_or(namespace)), base) {
-        (None | Some(b"" | b"root"), Cow::Borrowed(base)) => escape(base, VALUE_LIMIT),
-        (None | Some(b"" | b"root"), Cow::Owned(base)) => Cow::Owned(escape(&base, VALUE_LIMIT).into_owned()),
-        (Some(namespace), base) => {
-            let qualified = [b":", namespace, b"://", &base].concat();
+    match namespace.map(|namespace| namespace.strip_prefix(b"root//").unwrap_or(namespace)) {
+        None | Some(b"" | b"root") => match base {
+            Cow::Borrowed(base) => escape(base, VALUE_LIMIT),
+            Cow::Owned(base) => Cow::Owned(escape(&base, VALUE_LIMIT).into_owned()),
+        },
+        Some(namespace) => {
+            let qualified = [b":", namespace, b"://", &base[..]].concat();
             Cow::Owned(escape(&qualified, VALUE_LIMIT).into_owned())
         }
     }
