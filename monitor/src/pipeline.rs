@@ -88,7 +88,6 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                 Sighting::Merged | Sighting::Waits => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
-            drop(violation);
             if let Some(waiting) = evicted {
                 self.count_waiting(&waiting, arena);
             }
