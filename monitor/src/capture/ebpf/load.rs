@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use aya::programs::{FEntry, FExit, KProbe, ProgramError};
-use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader};
+use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
 use super::btf::{Btf, BtfError};
@@ -81,12 +81,14 @@ pub(super) struct Loaded {
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
 pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
-    let layout = {
+    let (layout, functions) = {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
-        offsets::resolve(&Btf::parse(&blob)?)?
+        let btf = Btf::parse(&blob)?;
+        (offsets::resolve(&btf)?, btf.functions(&[STAMP_HOOK, EVENT_HOOK]))
     };
     let log_level: u8 = if options.log { u8::MAX } else { 0 };
-    // aya would keep a parsed copy of the kernel's BTF of its own; one, for the trampolines, is enough.
+    // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed copy of
+    // them takes tens of megabytes.
     let mut object = EbpfLoader::new()
         .btf(None)
         .override_global("LAYOUT", bytemuck::bytes_of(&layout), true)
@@ -98,7 +100,7 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
     // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
     // never saw.
     let (stamp_hook, event_hook) = {
-        let btf = AyaBtf::from_sys_fs().map_err(|error| explain(error.into()))?;
+        let btf = AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
         let stamp = hook(&mut object, &btf, STAMP_HOOK, &STAMP_WAYS, options.attach);
         (stamp, hook(&mut object, &btf, EVENT_HOOK, &EVENT_WAYS, options.attach))
     };
