@@ -130,10 +130,8 @@ mod keys {
         CAPNAME = b"capname";
         CLASS = b"class";
         COMM = b"comm";
-        DADDR = b"daddr";
         DENIED = b"denied";
         DENIED_MASK = b"denied_mask";
-        DEST = b"dest";
         ERROR = b"error";
         EXE = b"exe";
         FADDR = b"faddr";
@@ -147,6 +145,7 @@ mod keys {
         LADDR = b"laddr";
         LPORT = b"lport";
         NAME = b"name";
+        NAME2 = b"name2";
         NAMESPACE = b"namespace";
         OCOMM = b"ocomm";
         OPERATION = b"operation";
@@ -155,16 +154,15 @@ mod keys {
         PATH = b"path";
         PEER = b"peer";
         PEER_LABEL = b"peer_label";
+        PEER_PROFILE = b"peer_profile";
         PID = b"pid";
         PROFILE = b"profile";
         PROTOCOL = b"protocol";
         REQUESTED = b"requested";
         REQUESTED_MASK = b"requested_mask";
         RLIMIT = b"rlimit";
-        SADDR = b"saddr";
         SIGNAL = b"signal";
         SOCK_TYPE = b"sock_type";
-        SRC = b"src";
         SRCNAME = b"srcname";
         TARGET = b"target";
         TCONTEXT = b"tcontext";
@@ -200,8 +198,10 @@ impl<'a> Reader<'a> {
             keys::PROFILE | keys::LABEL => first(&mut v.profile, string()),
             keys::NAMESPACE => first(&mut v.namespace, string()),
             keys::NAME => first(&mut v.name, string()),
-            keys::TARGET | keys::TCONTEXT => first(&mut v.target, string()),
-            keys::PEER | keys::PEER_LABEL => first(&mut v.peer, string()),
+            keys::TARGET | keys::NAME2 => first(&mut v.target, string()),
+            keys::PEER | keys::PEER_LABEL | keys::PEER_PROFILE | keys::TCONTEXT => {
+                first(&mut v.peer, string())
+            }
             keys::COMM => first(&mut v.comm, string()),
             keys::PID => first_number(&mut v.pid, text),
             keys::ERROR => first_signed(&mut v.error, text),
@@ -214,11 +214,10 @@ impl<'a> Reader<'a> {
             keys::FAMILY => first(&mut v.family, text),
             keys::SOCK_TYPE => first(&mut v.sock_type, text),
             keys::PROTOCOL => first_signed(&mut v.protocol, text),
-            // A connected socket has l and f; what bind and connect were asked for (7.3) comes as s and d.
-            keys::LADDR | keys::SADDR => first(&mut v.laddr, text),
-            keys::LPORT | keys::SRC => first_number(&mut v.lport, text),
-            keys::FADDR | keys::DADDR => first(&mut v.faddr, text),
-            keys::FPORT | keys::DEST => first_number(&mut v.fport, text),
+            keys::LADDR => first(&mut v.laddr, text),
+            keys::LPORT => first_number(&mut v.lport, text),
+            keys::FADDR => first(&mut v.faddr, text),
+            keys::FPORT => first_number(&mut v.fport, text),
             keys::SIGNAL => first(&mut v.signal, text),
             keys::FSTYPE => first(&mut v.fstype, string()),
             keys::SRCNAME => first(&mut v.srcname, string()),

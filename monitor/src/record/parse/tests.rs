@@ -124,13 +124,12 @@ fn reads_the_records_of_each_class() {
                 profile: Some(b"p"),
                 pid: Some(1),
                 comm: Some(b"c"),
-                faddr: Some(b"::1"),
-                fport: Some(8081),
                 family: Some(b"inet6"),
                 sock_type: Some(b"dgram"),
                 protocol: Some(0),
                 requested_mask: Some(b"connect"),
                 denied_mask: Some(b"connect"),
+                others: &[(b"daddr", b"::1"), (b"dest", b"8081")],
                 ..stamped(Verdict::Denied, Class::Network, "connect")
             },
         ),
@@ -242,7 +241,7 @@ fn reads_the_records_of_each_class() {
                 comm: Some(b"c"),
                 requested_mask: Some(b"override_creds"),
                 denied_mask: Some(b"override_creds"),
-                target: Some(b"q"),
+                peer: Some(b"q"),
                 ..stamped(Verdict::Denied, Class::IoUring, "uring_override")
             },
         ),
