@@ -61,6 +61,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         let wall_minus_boot = wall_minus_boot();
         for raw in batch.iter() {
             arena.reset();
+            tracing::trace!(record = %raw.escape_ascii(), "from the ring");
             match record::decode_wire(raw, wall_minus_boot, arena) {
                 Ok(violation) => {
                     self.ledger.received(Source::Ebpf, 1);
@@ -88,7 +89,6 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                 Sighting::Merged | Sighting::Waits => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
-            drop(violation);
             if let Some(waiting) = evicted {
                 self.count_waiting(&waiting, arena);
             }
@@ -96,7 +96,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     }
 
     fn parse_audit<'a>(&self, raw: &'a [u8], arena: &'a Bump) -> Option<Violation<'a>> {
-        let (_, text) = split_record(raw)?;
+        let (kind, text) = split_record(raw)?;
+        tracing::trace!(kind, record = %text.escape_ascii(), "from the audit stream");
         match record::parse_payload(text, record::Origin::Netlink, arena) {
             Ok(violation) => Some(violation),
             Err(ParseError::NotAppArmor) => None,

@@ -101,11 +101,11 @@ fn the_keys_that_are_kept_are_sorted() {
     assert!(OWN_KEYS.is_sorted());
 }
 
-#[test]
-fn every_key_that_is_written_is_kept() {
+/// A violation that has something in every field.
+fn full<'a>() -> Violation<'a> {
     let some = Some(&b"x"[..]);
-    let violation = Violation {
-        audit_id: Some(AuditId { millis: 0, serial: 0 }),
+    Violation {
+        audit_id: Some(AuditId { millis: 1, serial: 0 }),
         time: Some(0),
         profile: some,
         namespace: some,
@@ -115,7 +115,7 @@ fn every_key_that_is_written_is_kept() {
         comm: some,
         pid: Some(0),
         info: some,
-        error: Some(0),
+        error: Some(-13),
         requested_mask: some,
         denied_mask: some,
         fsuid: Some(0),
@@ -134,13 +134,45 @@ fn every_key_that_is_written_is_kept() {
         srcname: some,
         flags: some,
         rlimit: some,
-        value: Some(0),
+        value: Some(u64::MAX),
         others: &[(b"", b"")],
         truncated: true,
         task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1 }),
         ..denial()
-    };
-    for key in object(&violation).as_object().unwrap().keys() {
+    }
+}
+
+#[test]
+fn every_key_that_is_written_is_kept() {
+    for key in object(&full()).as_object().unwrap().keys() {
         assert!(OWN_KEYS.binary_search(&key.as_str()).is_ok(), "{key}");
     }
+}
+
+#[test]
+fn lines_keep_to_the_published_schema() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../docs/event.schema.json")).unwrap();
+    for key in object(&full()).as_object().unwrap().keys() {
+        assert!(schema["properties"].get(key).is_some(), "{key} is in the schema");
+    }
+    for key in schema["properties"].as_object().unwrap().keys() {
+        assert!(object(&full()).get(key).is_some(), "{key} is written");
+    }
+    let mut schemas = boon::Schemas::new();
+    let mut compiler = boon::Compiler::new();
+    compiler.enable_format_assertions();
+    compiler.add_resource("event.json", schema).unwrap();
+    let schema = compiler.compile("event.json", &mut schemas).unwrap();
+
+    let bytes = Violation { name: Some(b"\xff"), others: &[(b"bus", b"\xff"), (b"bus", b"")], ..full() };
+    for (name, violation) in [("least", denial()), ("most", full()), ("bytes", bytes)] {
+        let object = object(&violation);
+        if let Err(error) = schemas.validate(&object, schema) {
+            panic!("{name}: {error}\n{object}");
+        }
+    }
+    let mut broken = object(&full());
+    broken["verdict"] = "refused".into();
+    assert!(schemas.validate(&broken, schema).is_err(), "the schema refuses what it does not know");
 }

@@ -1,0 +1,143 @@
+//! The `aa-monitor` binary as a user has it: started, asked, stopped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Longer than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary: `AA_MONITOR_BIN`, or built here and now.
+pub(crate) fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY
+        .get_or_init(|| {
+            if let Some(path) = std::env::var_os("AA_MONITOR_BIN") {
+                return path.into();
+            }
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--package", "aa-monitor", "--bin", "aa-monitor"])
+                .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+                .status()
+                .expect("cargo runs");
+            assert!(built.success(), "aa-monitor builds");
+            // This test is target/debug/deps/cli-<hash>.
+            let test = std::env::current_exe().expect("a path of its own");
+            test.ancestors().nth(2).expect("a target directory").join("aa-monitor")
+        })
+        .clone()
+}
+
+/// `aa-monitor` with these arguments, and nothing of this process's environment that would configure it.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AA_MONITOR_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs `aa-monitor` to its end.
+pub(crate) fn output(args: &[&str]) -> Output {
+    command(args).output().expect("aa-monitor starts")
+}
+
+/// An agent that runs, and is killed when it is dropped.
+pub(crate) struct Agent {
+    child: Child,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    log: Receiver<String>,
+}
+
+impl Agent {
+    /// Starts `aa-monitor run` on a port of its own, and waits until it serves.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let args = [&["run", "--listen", "127.0.0.1:0"], args].concat();
+        let mut child =
+            command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("aa-monitor starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (to, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // The test may have seen enough.
+                let _ = to.send(line);
+            }
+        });
+        let mut agent = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        let line = agent.wait_for("serving http://");
+        let (_, rest) = line.split_once("http://").expect("an address");
+        agent.address = rest.split('/').next().expect("an address").parse().expect("an address");
+        agent
+    }
+
+    /// The next log line that contains `part`.
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no log line with {part:?} in {seen:#?}");
+    }
+
+    /// The agent's standard output, once.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("not taken before")
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a pid"));
+        kill(pid, signal).expect("the agent is there");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the agent does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// One HTTP request; the head and the body of the answer.
+    pub(crate) fn request(&self, method: &str, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.address).expect("the agent listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        self.request("GET", "/metrics").1
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
