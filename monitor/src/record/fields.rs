@@ -68,7 +68,7 @@ impl<'a> Scanner<'a> {
     /// Takes the key and its `=` off the front; skips what is no key.
     fn key(&mut self) -> Option<(&'a [u8], u128)> {
         loop {
-            let spaces = self.rest.iter().position(|&byte| byte != b' ')?;
+            let spaces = self.rest.iter().position(|&byte| !is_space(byte))?;
             self.skip(spaces);
             if self.rest.first() == Some(&ENRICHMENT) {
                 self.rest = &[];
@@ -114,7 +114,7 @@ impl<'a> Scanner<'a> {
             self.skip(1);
             return Value::Quoted(value);
         }
-        let end = self.rest.iter().position(|&byte| matches!(byte, b' ' | ENRICHMENT));
+        let end = self.rest.iter().position(|&byte| is_space(byte) || byte == ENRICHMENT);
         let end = end.unwrap_or(self.rest.len());
         let (value, tail) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
         self.rest = tail;
@@ -139,6 +139,11 @@ impl<'a> Iterator for Scanner<'a> {
 fn last_quote(text: &[u8]) -> Option<usize> {
     let end = memchr(ENRICHMENT, text).unwrap_or(text.len());
     memrchr(b'"', text.get(..end)?)
+}
+
+/// A space, or a control character such as the newline that a bus daemon leaves in its report.
+const fn is_space(byte: u8) -> bool {
+    byte <= b' ' && byte != ENRICHMENT
 }
 
 const fn is_key_byte(byte: u8) -> bool {
@@ -178,6 +183,11 @@ mod tests {
                 "equals sign in a value",
                 r#"name="a=b" c=d=e"#,
                 &[("name", Quoted(b"a=b")), ("c", Bare(b"d=e"))],
+            ),
+            (
+                "a newline between fields",
+                "a=\"1\"\n\t b=2\nc=3",
+                &[("a", Quoted(b"1")), ("b", Bare(b"2")), ("c", Bare(b"3"))],
             ),
             ("words that are no fields", "avc:  denied  { read } for  pid=1", &[("pid", Bare(b"1"))]),
             ("stray equals signs", "= == =x pid=1", &[("pid", Bare(b"1"))]),
