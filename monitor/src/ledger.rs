@@ -144,7 +144,10 @@ impl Ledger {
     /// Says that `source` works.
     pub fn source_up(&self, source: Source) {
         let book = self.book(source);
-        book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        book.why_down
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         book.up.store(true, Ordering::Relaxed);
     }
 
@@ -161,7 +164,11 @@ impl Ledger {
         if book.up.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Err(book
+            .why_down
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone())
     }
 
     /// Notes how a kernel function was hooked.
@@ -176,7 +183,10 @@ impl Ledger {
 
     /// Adds a closure that reads kernel-side counters.
     pub fn on_refresh(&self, refresh: Refresh) {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
+        self.refresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(refresh);
     }
 
     /// Reads the kernel-side counters; call before reading losses.

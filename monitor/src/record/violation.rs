@@ -25,8 +25,15 @@ pub enum Verdict {
 
 impl Verdict {
     /// All verdicts, in the order in which they are declared.
-    pub const ALL: [Self; 7] =
-        [Self::Denied, Self::Allowed, Self::Audit, Self::Killed, Self::Hint, Self::Status, Self::Error];
+    pub const ALL: [Self; 7] = [
+        Self::Denied,
+        Self::Allowed,
+        Self::Audit,
+        Self::Killed,
+        Self::Hint,
+        Self::Status,
+        Self::Error,
+    ];
 
     /// The word used for this verdict in labels and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -181,7 +188,13 @@ pub struct AuditId {
 
 impl fmt::Display for AuditId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}:{}", self.millis / 1000, self.millis % 1000, self.serial)
+        write!(
+            f,
+            "{}.{:03}:{}",
+            self.millis / 1000,
+            self.millis % 1000,
+            self.serial
+        )
     }
 }
 

@@ -1,0 +1,6 @@
+//! s
+use anyhow::Result;
+/// lab
+pub(crate) fn lab() -> Result<()> {
+    Ok(())
+}
