@@ -1,2 +1,28 @@
-//! Wire types that the eBPF programs and the agent share.
-#![no_std]
+//! The wire between the kernel programs and the agent: what a record in the ring looks like, and which
+//! offsets the agent hands to the programs.
+//!
+//! A record is a [`Header`] followed by the strings of its slots, packed without padding or NUL, in the
+//! order of [`Slot`]. [`Header::lens`] tells how long each one is, so a record is as long as what it says.
+
+#![cfg_attr(not(test), no_std)]
+
+mod layout;
+mod record;
+
+pub use layout::{ABSENT, AD_MAX, Layout};
+pub use record::{
+    Header, KIND_VIOLATION, LEN_ABSENT, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED,
+    WIRE_VERSION,
+};
+
+/// Slots of the per-CPU counter array `COUNTERS`.
+pub mod counter {
+    /// Violations that the programs saw.
+    pub const SEEN: u32 = 0;
+    /// Violations for which the ring had no room.
+    pub const RING_FULL: u32 = 1;
+    /// Audit stamps that found no room in the stamp map: the event is sent without one.
+    pub const STAMPS_FULL: u32 = 2;
+    /// How many slots there are.
+    pub const SLOTS: u32 = 3;
+}

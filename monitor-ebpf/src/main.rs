@@ -1,2 +1,131 @@
+//! The eBPF programs: what AppArmor reports, read where it reports it.
+//!
+//! Every AppArmor record goes through `common_lsm_audit(a, pre_audit, post_audit)` (security/lsm_audit.c),
+//! whether audit is on, off, rate-limited or full. Inside it, once audit has made a buffer, AppArmor's own
+//! `audit_pre(ab, a)` (security/apparmor/audit.c) runs. So:
+//!
+//! * `audit_pre` notes the buffer's stamp, `audit(seconds.millis:serial)`, under the address of `a`, which
+//!   lives on the task's kernel stack and is unique while it does;
+//! * the return of `common_lsm_audit` sends the record, with the stamp when there was one.
+//!
+//! Operations that AppArmor allows never come here: they cost nothing.
+
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "kernel memory is read by address, and maps are shared with the kernel")]
+
+mod emit;
+mod read;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, map};
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::debug;
+
+use aa_monitor_ebpf::{Layout, STAMP_SKIP, Slot, counter};
+use emit::Scratch;
+
+/// Offsets on the running kernel; written by the agent before the programs are loaded.
+#[unsafe(no_mangle)]
+static LAYOUT: Layout = Layout::UNKNOWN;
+
+/// Records for the agent. The agent sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Where a record is put together. One a CPU is enough: the kernel does not run a program on a CPU where it
+/// is already running, and counts the run that it skipped (`recursion_misses`).
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Kernel-side counters, see [`counter`].
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
+
+/// Stamps of records that are being written: address of the `common_audit_data` -> text of the stamp.
+/// There are never more than tasks inside `common_lsm_audit`.
+#[map]
+static STAMPS: HashMap<u64, Stamp> = HashMap::with_max_entries(4096, 0);
+
+/// For kernels without trampolines: thread -> the `common_audit_data` it is reporting, from entry to return.
+#[map]
+static REPORTING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
+
+/// The text of an audit stamp.
+pub type Stamp = [u8; Slot::Stamp.max()];
+
+/// Adds one to a kernel-side counter.
+#[inline(always)]
+fn count(slot: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: the map's value on this CPU; nothing else writes it while this program runs here.
+        unsafe { *value += 1 };
+    }
+}
+
+/// Keeps the stamp of the audit buffer `ab` for the record of `a`.
+#[inline(always)]
+fn note_stamp(ab: u64, a: u64) {
+    let skb: u64 = read::at(ab, read::layout!(ab_skb)).unwrap_or(0);
+    let data: u64 = read::at(skb, read::layout!(skb_data)).unwrap_or(0);
+    if data == 0 {
+        return;
+    }
+    let mut stamp: Stamp = [0; Slot::Stamp.max()];
+    if read::bytes(data + STAMP_SKIP, &mut stamp) && STAMPS.insert(&a, &stamp, 0).is_err() {
+        count(counter::STAMPS_FULL);
+    }
+}
+
+#[fentry(function = "audit_pre")]
+fn audit_pre_fentry(ctx: FEntryContext) -> u32 {
+    note_stamp(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+#[kprobe]
+fn audit_pre_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(ab), Some(a)) = (ctx.arg(0), ctx.arg(1)) {
+        note_stamp(ab, a);
+    }
+    0
+}
+
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_fexit(ctx: FExitContext) -> u32 {
+    let outcome = emit::violation(ctx.arg(0));
+    debug!(&ctx, "common_lsm_audit: {} bytes", outcome);
+    0
+}
+
+#[kprobe]
+fn common_lsm_audit_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(a) = ctx.arg::<u64>(0) {
+        let _full = REPORTING.insert(&bpf_get_current_pid_tgid(), &a, 0);
+    }
+    0
+}
+
+#[kretprobe]
+fn common_lsm_audit_kretprobe(ctx: RetProbeContext) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(a) = REPORTING.get_ptr(&thread) else { return 0 };
+    // SAFETY: an entry of the map; only this thread inserts and removes it.
+    let a = unsafe { *a };
+    let _gone = REPORTING.remove(&thread);
+    let outcome = emit::violation(a);
+    debug!(&ctx, "common_lsm_audit: {} bytes, tgid {}", outcome, ctx.tgid());
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets only GPL-compatible programs call the helpers that read its memory.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

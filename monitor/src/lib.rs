@@ -11,3 +11,4 @@ pub mod capture;
 pub mod ledger;
 pub mod merge;
 pub mod record;
+mod sys;

@@ -1,7 +1,14 @@
 //! Once: several sightings of one violation become one event.
 
+mod merger;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
 use crate::capture::Source;
 use crate::record::Violation;
+
+pub use merger::{Merger, Sighting};
 
 /// Which sources saw a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

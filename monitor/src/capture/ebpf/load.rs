@@ -1,0 +1,232 @@
+//! Loading and attaching. What can attach decides, not the kernel's version: each hook has a preferred way
+//! and a second one, and an attach that works is the only proof.
+
+use std::fs;
+use std::io;
+
+use aya::programs::{FEntry, FExit, KProbe, ProgramError};
+use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader};
+use caps::Capability;
+
+use super::btf::{Btf, BtfError};
+use super::offsets::{self, OffsetError};
+use crate::capture::privileges;
+use crate::ledger::{Attached, Hook};
+use crate::sys;
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// AppArmor's callback into an audit record that is being written.
+const STAMP_HOOK: &str = "audit_pre";
+/// Where every AppArmor record passes.
+const EVENT_HOOK: &str = "common_lsm_audit";
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/aa-monitor.bpf.o"));
+
+/// Which ways of attaching to try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// Trampolines (fentry, fexit), then kprobes.
+    #[default]
+    Auto,
+    /// kprobes only: for kernels whose trampolines misbehave, and to measure the difference.
+    Kprobe,
+}
+
+/// How to load the programs.
+#[derive(Clone, Copy, Debug)]
+pub struct EbpfOptions {
+    /// Size of the ring; rounded up to a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Ways of attaching.
+    pub attach: Attach,
+    /// Forward the programs' own log messages.
+    pub log: bool,
+}
+
+/// Why there is no eBPF source.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel does not describe its structures.
+    #[error("{VMLINUX}: {0}: the kernel needs CONFIG_DEBUG_INFO_BTF so that its structures can be found")]
+    NoBtf(io::Error),
+    /// The description does not parse.
+    #[error("{VMLINUX}: {0}")]
+    Btf(#[from] BtfError),
+    /// AppArmor's structures are not there.
+    #[error(transparent)]
+    Offsets(#[from] OffsetError),
+    /// Capabilities are missing.
+    #[error("not permitted to load eBPF programs: {0}")]
+    NotPermitted(String),
+    /// Kernel lockdown forbids it.
+    #[error("kernel lockdown is in confidentiality mode, in which no program may read kernel memory")]
+    Lockdown,
+    /// Nothing reports violations.
+    #[error("cannot hook {EVENT_HOOK}: {0}")]
+    NoHook(String),
+    /// aya's own error.
+    #[error("loading the eBPF programs: {0:#}")]
+    Load(anyhow::Error),
+}
+
+/// The loaded programs.
+pub(super) struct Loaded {
+    pub(super) object: Object,
+    pub(super) hooks: Vec<Hook>,
+    /// Whether records carry their audit stamp.
+    pub(super) stamps: bool,
+}
+
+/// Loads the programs and attaches them; the first record can arrive before this returns.
+pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
+    let layout = {
+        let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
+        offsets::resolve(&Btf::parse(&blob)?)?
+    };
+    let log_level: u8 = if options.log { u8::MAX } else { 0 };
+    // aya would keep a parsed copy of the kernel's BTF of its own; one, for the trampolines, is enough.
+    let mut object = EbpfLoader::new()
+        .btf(None)
+        .override_global("LAYOUT", bytemuck::bytes_of(&layout), true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("EVENTS", ring_size(options.ring_bytes))
+        .load(OBJECT)
+        .map_err(|error| explain(error.into()))?;
+
+    // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
+    // never saw.
+    let (stamp_hook, event_hook) = {
+        let btf = AyaBtf::from_sys_fs().map_err(|error| explain(error.into()))?;
+        let stamp = attach_stamps(&mut object, &btf, options.attach);
+        (stamp, attach_events(&mut object, &btf, options.attach))
+    };
+    sys::trim_heap();
+    if event_hook.attached == Attached::No {
+        return Err(refused(event_hook.reason));
+    }
+    let stamps = stamp_hook.attached != Attached::No;
+    Ok(Loaded { object, hooks: vec![stamp_hook, event_hook], stamps })
+}
+
+fn attach_stamps(object: &mut Object, btf: &AyaBtf, attach: Attach) -> Hook {
+    let mut trampoline = || -> Result<(), ProgramError> {
+        let program: &mut FEntry = program(object, "audit_pre_fentry")?;
+        program.load(STAMP_HOOK, btf)?;
+        program.attach().map(drop)
+    };
+    let mut reasons = Vec::new();
+    if attach == Attach::Auto {
+        match trampoline() {
+            Ok(()) => return hook(STAMP_HOOK, Attached::Fentry, reasons),
+            Err(error) => reasons.push(reason("fentry", &error)),
+        }
+    }
+    match kprobe(object, "audit_pre_kprobe", STAMP_HOOK) {
+        Ok(()) => hook(STAMP_HOOK, Attached::Kprobe, reasons),
+        Err(error) => {
+            reasons.push(reason("kprobe", &error));
+            hook(STAMP_HOOK, Attached::No, reasons)
+        }
+    }
+}
+
+fn attach_events(object: &mut Object, btf: &AyaBtf, attach: Attach) -> Hook {
+    let mut trampoline = || -> Result<(), ProgramError> {
+        let program: &mut FExit = program(object, "common_lsm_audit_fexit")?;
+        program.load(EVENT_HOOK, btf)?;
+        program.attach().map(drop)
+    };
+    let mut reasons = Vec::new();
+    if attach == Attach::Auto {
+        match trampoline() {
+            Ok(()) => return hook(EVENT_HOOK, Attached::Fexit, reasons),
+            Err(error) => reasons.push(reason("fexit", &error)),
+        }
+    }
+    // The return first: an entry without a return would leave its note behind.
+    let both = kprobe(object, "common_lsm_audit_kretprobe", EVENT_HOOK)
+        .and_then(|()| kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK));
+    match both {
+        Ok(()) => hook(EVENT_HOOK, Attached::Kprobe, reasons),
+        Err(error) => {
+            reasons.push(reason("kprobe", &error));
+            hook(EVENT_HOOK, Attached::No, reasons)
+        }
+    }
+}
+
+fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), ProgramError> {
+    let program: &mut KProbe = program(object, name)?;
+    program.load()?;
+    program.attach(function, 0).map(drop)
+}
+
+fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, ProgramError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    object.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+}
+
+fn hook(function: &'static str, attached: Attached, reasons: Vec<String>) -> Hook {
+    Hook { function, attached, reason: reasons.join("; ") }
+}
+
+/// The whole chain of causes on one line; the verifier's log, which may be in it, only when it is short.
+fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
+    const LINE: usize = 300;
+    let mut text = format!("{way}: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() > LINE {
+        tracing::debug!("{text}");
+        line = line.chars().take(LINE).chain("... (log level debug has it all)".chars()).collect();
+    }
+    line
+}
+
+fn explain(error: anyhow::Error) -> LoadError {
+    privilege_problem().unwrap_or(LoadError::Load(error))
+}
+
+fn refused(reason: String) -> LoadError {
+    privilege_problem().unwrap_or(LoadError::NoHook(reason))
+}
+
+/// What most likely keeps programs from loading, if anything does.
+fn privilege_problem() -> Option<LoadError> {
+    let missing = privileges::missing(&[Capability::CAP_BPF, Capability::CAP_PERFMON]);
+    if !missing.is_empty() {
+        return Some(LoadError::NotPermitted(format!(
+            "{} missing; without the eBPF source, violations that audit drops or never writes stay unseen",
+            missing.join(" and ")
+        )));
+    }
+    let lockdown = fs::read_to_string(LOCKDOWN).unwrap_or_default();
+    lockdown.contains("[confidentiality]").then_some(LoadError::Lockdown)
+}
+
+fn ring_size(asked: u32) -> u32 {
+    const PAGE: u32 = 4096;
+    const LARGEST: u32 = 1 << 31;
+    asked.clamp(PAGE, LARGEST).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ring_size;
+
+    #[test]
+    fn ring_sizes_are_powers_of_two() {
+        for (asked, want) in [(0, 4096), (4096, 4096), (4097, 8192), (8 << 20, 8 << 20), (u32::MAX, 1 << 31)] {
+            assert_eq!(ring_size(asked), want, "{asked}");
+        }
+    }
+}

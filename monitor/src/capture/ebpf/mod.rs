@@ -1,0 +1,9 @@
+//! The eBPF source: loads the programs with the running kernel's offsets and drains their ring.
+
+pub mod btf;
+mod load;
+mod offsets;
+mod ring;
+
+pub use load::{Attach, EbpfOptions, LoadError};
+pub use ring::Ebpf;
