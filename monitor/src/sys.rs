@@ -1,5 +1,8 @@
 //! The agent's only unsafe code: kernel calls that no crate in use wraps.
-#![expect(unsafe_code, reason = "socket options and an allocator call without a safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "socket options and an allocator call without a safe wrapper"
+)]
 
 use std::io;
 use std::mem::size_of_val;
@@ -15,7 +18,10 @@ pub(crate) type FilterInstruction = libc::sock_filter;
 /// `SO_ATTACH_FILTER`).
 pub(crate) fn attach_filter(socket: impl AsFd, filter: &[FilterInstruction]) -> io::Result<()> {
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_ptr().cast_mut(),
+    };
     // SAFETY: `program` and the instructions it points to live until the call returns; the kernel copies
     // them and does not write.
     let result = unsafe {
@@ -27,7 +33,11 @@ pub(crate) fn attach_filter(socket: impl AsFd, filter: &[FilterInstruction]) -> 
             size_of_val(&program) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// How many messages the kernel dropped at this socket since it was opened (`SO_MEMINFO`,

@@ -13,11 +13,14 @@ mod vm;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
 enum Task {
+    /// Brings what building, the lab and the checks need; the other tasks call it themselves.
+    Setup,
     Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     let end = match Task::parse() {
+        Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };
     match end {

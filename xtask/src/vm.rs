@@ -118,9 +118,8 @@ fn try_twice(label: &str, machine: &Machine<'_>, boot: &Boot) -> Result<Outcome>
             failure: Some(why),
         }) => println!("  {label} | {name}: FAIL {why}"),
         Some(Line::Summary(summary)) => println!("  {label} | {summary}"),
-        Some(_) => {}
         None if text.contains("BUG:") || text.contains("panic") => println!("  {label} | {text}"),
-        None => {}
+        None | Some(_) => {}
     };
     println!("  {label}: booting (limit {} s)", boot.limit.as_secs());
     let outcome = machine.boot(&stop, see)?;

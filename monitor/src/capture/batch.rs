@@ -19,7 +19,11 @@ impl Batch {
 
     /// An empty batch.
     pub fn new(received: Instant) -> Self {
-        Self { received, bytes: Vec::new(), ends: Vec::new() }
+        Self {
+            received,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// Appends a record.

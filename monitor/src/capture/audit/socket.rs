@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, setsockopt, socket, sockopt,
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockopt, setsockopt, socket,
+    sockopt,
 };
 use tracing::warn;
 
@@ -25,7 +26,9 @@ const WANTED: [u16; 10] = [1400, 1107, 1500, 1501, 1502, 1503, 1504, 1505, 1506,
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The kernel was booted with `audit=0`, or without audit support.
-    #[error("this kernel has no audit (booted with audit=0, or built without it): boot with audit=1 to have it")]
+    #[error(
+        "this kernel has no audit (booted with audit=0, or built without it): boot with audit=1 to have it"
+    )]
     NoAudit,
     /// A capability is missing.
     #[error(
@@ -78,7 +81,11 @@ fn open_here(buffer: usize) -> Result<OwnedFd, OpenError> {
         Errno::EPERM | Errno::EACCES => {
             let missing = privileges::missing(&[Capability::CAP_AUDIT_READ]);
             OpenError::NotPermitted {
-                missing: if missing.is_empty() { String::new() } else { ", which this process lacks".to_owned() },
+                missing: if missing.is_empty() {
+                    String::new()
+                } else {
+                    ", which this process lacks".to_owned()
+                },
             }
         }
         other => other.into(),
@@ -97,7 +104,8 @@ fn set_buffer(fd: &OwnedFd, bytes: usize) -> Result<(), OpenError> {
     if got < bytes {
         warn!(
             asked = bytes,
-            got, "audit socket buffer is limited by net.core.rmem_max: raise it or grant CAP_NET_ADMIN; bursts may be lost"
+            got,
+            "audit socket buffer is limited by net.core.rmem_max: raise it or grant CAP_NET_ADMIN; bursts may be lost"
         );
     }
     Ok(())
@@ -111,7 +119,12 @@ fn filter() -> Vec<FilterInstruction> {
     const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let count = WANTED.len();
-    let mut program = vec![FilterInstruction { code: LD_H_ABS, jt: 0, jf: 0, k: 4 }];
+    let mut program = vec![FilterInstruction {
+        code: LD_H_ABS,
+        jt: 0,
+        jf: 0,
+        k: 4,
+    }];
     program.extend(WANTED.iter().enumerate().map(|(i, wanted)| FilterInstruction {
         code: JEQ,
         // Over the remaining comparisons and the refusal.
@@ -119,8 +132,18 @@ fn filter() -> Vec<FilterInstruction> {
         jf: 0,
         k: u32::from(wanted.to_be()),
     }));
-    program.push(FilterInstruction { code: RET, jt: 0, jf: 0, k: 0 });
-    program.push(FilterInstruction { code: RET, jt: 0, jf: 0, k: u32::MAX });
+    program.push(FilterInstruction {
+        code: RET,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    });
+    program.push(FilterInstruction {
+        code: RET,
+        jt: 0,
+        jf: 0,
+        k: u32::MAX,
+    });
     program
 }
 
@@ -138,7 +161,11 @@ mod tests {
             if instruction.code == (libc::BPF_RET | libc::BPF_K) as u16 {
                 return instruction.k != 0;
             }
-            at += 1 + usize::from(if instruction.k == loaded { instruction.jt } else { instruction.jf });
+            at += 1 + usize::from(if instruction.k == loaded {
+                instruction.jt
+            } else {
+                instruction.jf
+            });
         }
     }
 

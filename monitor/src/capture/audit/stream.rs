@@ -55,7 +55,12 @@ impl AuditStream {
     }
 
     /// Hands records over until `stop`, then what is still queued.
-    pub async fn run(self, to: Sender<Batch>, ledger: Arc<Ledger>, stop: CancellationToken) -> io::Result<()> {
+    pub async fn run(
+        self,
+        to: Sender<Batch>,
+        ledger: Arc<Ledger>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         let socket = sys::watch_readable(self.socket)?;
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
@@ -138,11 +143,41 @@ mod tests {
         let kernel = Some(NetlinkAddr::new(0, 1));
         let process = Some(NetlinkAddr::new(4711, 1));
         for (name, bytes, from, want, lost) in [
-            ("a record", datagram(1400, b"audit(1.002:3): x=1"), kernel, Some((1400, "audit(1.002:3): x=1")), None),
-            ("with a NUL at the end", datagram(1400, b"x=1\0"), kernel, Some((1400, "x=1")), None),
-            ("from a process", datagram(1400, b"x=1"), process, None, Some(Loss::UntrustedSender)),
-            ("without a sender", datagram(1400, b"x=1"), None, None, Some(Loss::UntrustedSender)),
-            ("shorter than a header", vec![0; 15], kernel, None, Some(Loss::AuditMalformed)),
+            (
+                "a record",
+                datagram(1400, b"audit(1.002:3): x=1"),
+                kernel,
+                Some((1400, "audit(1.002:3): x=1")),
+                None,
+            ),
+            (
+                "with a NUL at the end",
+                datagram(1400, b"x=1\0"),
+                kernel,
+                Some((1400, "x=1")),
+                None,
+            ),
+            (
+                "from a process",
+                datagram(1400, b"x=1"),
+                process,
+                None,
+                Some(Loss::UntrustedSender),
+            ),
+            (
+                "without a sender",
+                datagram(1400, b"x=1"),
+                None,
+                None,
+                Some(Loss::UntrustedSender),
+            ),
+            (
+                "shorter than a header",
+                vec![0; 15],
+                kernel,
+                None,
+                Some(Loss::AuditMalformed),
+            ),
         ] {
             let ledger = Ledger::default();
             let mut batch = Batch::new(Instant::now());
@@ -150,7 +185,11 @@ mod tests {
             let got = batch.iter().next().and_then(split_record);
             assert_eq!(got, want.map(|(kind, text)| (kind, text.as_bytes())), "{name}");
             for loss in Loss::ALL {
-                assert_eq!(ledger.lost_total(loss), u64::from(Some(loss) == lost), "{name}: {loss:?}");
+                assert_eq!(
+                    ledger.lost_total(loss),
+                    u64::from(Some(loss) == lost),
+                    "{name}: {loss:?}"
+                );
             }
         }
     }

@@ -41,7 +41,9 @@ pub(super) fn resolve(btf: &Btf<'_>) -> Result<Layout, OffsetError> {
         return Err(OffsetError::Missing("apparmor_audit_data.subj_label"));
     }
     let size = btf.size("apparmor_audit_data").unwrap_or(0);
-    layout.ad_size =
-        u16::try_from(size).ok().filter(|size| usize::from(*size) <= AD_MAX).ok_or(OffsetError::TooLarge(size))?;
+    layout.ad_size = u16::try_from(size)
+        .ok()
+        .filter(|size| usize::from(*size) <= AD_MAX)
+        .ok_or(OffsetError::TooLarge(size))?;
     Ok(layout)
 }

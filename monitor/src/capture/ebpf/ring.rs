@@ -33,13 +33,23 @@ impl Ebpf {
     /// Loads and attaches. Records queue in the ring from here on.
     pub fn load(options: EbpfOptions, ledger: &Ledger) -> Result<Self, LoadError> {
         let mut loaded = load::load(options)?;
-        let ring = loaded.object.take_map("EVENTS").context("the object has no map EVENTS");
-        let ring = ring.and_then(|map| Ok(RingBuf::try_from(map)?)).map_err(LoadError::Load)?;
+        let ring = loaded
+            .object
+            .take_map("EVENTS")
+            .context("the object has no map EVENTS");
+        let ring = ring
+            .and_then(|map| Ok(RingBuf::try_from(map)?))
+            .map_err(LoadError::Load)?;
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         watch_skipped_runs(&loaded.object, ledger);
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
-        Ok(Self { object: loaded.object, ring, stamps: loaded.stamps, log: options.log })
+        Ok(Self {
+            object: loaded.object,
+            ring,
+            stamps: loaded.stamps,
+            log: options.log,
+        })
     }
 
     /// Whether records carry the audit stamp, without which the same violation cannot be recognised in the
@@ -49,8 +59,18 @@ impl Ebpf {
     }
 
     /// Hands records over until `stop`, then detaches and hands over what is still in the ring.
-    pub async fn run(self, to: Sender<Batch>, ledger: Arc<Ledger>, stop: CancellationToken) -> io::Result<()> {
-        let Self { mut object, ring, stamps: _, log } = self;
+    pub async fn run(
+        self,
+        to: Sender<Batch>,
+        ledger: Arc<Ledger>,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let Self {
+            mut object,
+            ring,
+            stamps: _,
+            log,
+        } = self;
         let log_task = log.then(|| forward_log(&mut object)).flatten();
         let mut ring = sys::watch_readable(ring)?;
         loop {
@@ -90,7 +110,9 @@ fn drain(ring: &mut RingBuf<MapData>, to: &Sender<Batch>, ledger: &Ledger, batch
 
 /// Has the programs' own counters read at every scrape.
 fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
-    let map = object.take_map("COUNTERS").context("the object has no map COUNTERS")?;
+    let map = object
+        .take_map("COUNTERS")
+        .context("the object has no map COUNTERS")?;
     let counters: PerCpuArray<MapData, u64> = PerCpuArray::try_from(map)?;
     ledger.on_refresh(Box::new(move |ledger| {
         if let Ok(per_cpu) = counters.get(&counter::RING_FULL, 0) {
@@ -118,7 +140,12 @@ fn watch_skipped_runs(object: &Object, ledger: &Ledger) {
 }
 
 fn recursion_misses(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+    fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Forwards what the programs log to the agent's own log.
@@ -131,9 +158,13 @@ fn forward_log(object: &mut Object) -> Option<tokio::task::JoinHandle<()>> {
         }
     };
     Some(tokio::spawn(async move {
-        let Ok(mut logger) = sys::watch_readable(logger) else { return };
+        let Ok(mut logger) = sys::watch_readable(logger) else {
+            return;
+        };
         loop {
-            let Ok(mut ready) = logger.readable_mut().await else { return };
+            let Ok(mut ready) = logger.readable_mut().await else {
+                return;
+            };
             ready.get_inner_mut().flush();
             ready.clear_ready();
         }
