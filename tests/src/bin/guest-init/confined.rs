@@ -22,7 +22,7 @@ pub(crate) fn load(path: &str) -> Result<()> {
 }
 
 /// Runs `provoke` under `profile` until it ends.
-pub(crate) fn provoke(profile: &str, arguments: &[&str]) -> Result<Output> {
+pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
     let request = format!("exec {profile}");
     let mut command = Command::new("/bin/provoke");
     command.args(arguments).stdin(Stdio::null());

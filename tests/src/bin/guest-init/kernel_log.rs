@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
-use nix::libc::O_NONBLOCK;
+use libc::{EPIPE, O_NONBLOCK};
 
 /// A reader that stands at some record of the log.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl KernelLog {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(records),
                 // The ring has overtaken the reader; the next read continues at what is left.
-                Err(error) if error.raw_os_error() == Some(nix::libc::EPIPE) => {}
+                Err(error) if error.raw_os_error() == Some(EPIPE) => {}
                 Err(error) => return Err(error).context("reading /dev/kmsg"),
             }
         }

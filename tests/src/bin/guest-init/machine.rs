@@ -3,15 +3,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use aa_monitor_tests::acts::Act;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
 /// Type, where, and whether a kernel without it can go on.
-const FILE_SYSTEMS: [(&str, &str, bool); 8] = [
+const FILE_SYSTEMS: [(&str, &str, bool); 9] = [
     ("proc", "/proc", true),
     ("sysfs", "/sys", true),
     ("devtmpfs", "/dev", true),
@@ -20,6 +21,8 @@ const FILE_SYSTEMS: [(&str, &str, bool); 8] = [
     ("securityfs", "/sys/kernel/security", true),
     ("bpf", "/sys/fs/bpf", false),
     ("cgroup2", "/sys/fs/cgroup", false),
+    // For an act that unmounts something.
+    ("tmpfs", "/lab/spare", true),
 ];
 
 /// What the scenarios count on, whatever the distribution's defaults are.
@@ -30,6 +33,8 @@ const SETTINGS: [(&str, &str); 3] = [
     ("/proc/sys/kernel/printk_ratelimit", "0"),
     ("/proc/sys/kernel/printk_devkmsg", "on\n"),
 ];
+
+const FEATURES: &str = "/sys/kernel/security/apparmor/features";
 
 /// Sets the machine up and returns the kernel command line.
 pub(crate) fn set_up() -> Result<String> {
@@ -101,25 +106,16 @@ fn busybox(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// An unconfined process for others to signal and trace.
-#[derive(Debug)]
-pub(crate) struct Victim(Child);
+/// Whether this kernel asks AppArmor about an act.
+pub(crate) fn supported(act: &Act) -> bool {
+    act.needs
+        .is_none_or(|feature| Path::new(FEATURES).join(feature).exists())
+}
 
-impl Victim {
-    /// Starts it.
-    pub(crate) fn start() -> Result<Self> {
-        let child = Command::new("/bin/busybox")
-            .args(["sleep", "86400"])
-            .stdin(Stdio::null())
-            .spawn();
-        Ok(Self(child.context("starting the victim")?))
-    }
-
-    /// The arguments of an act, with its process id where they ask for it.
-    pub(crate) fn arguments(&self, template: &[&str]) -> Vec<String> {
-        template
-            .iter()
-            .map(|word| word.replace("{victim}", &self.0.id().to_string()))
-            .collect()
-    }
+/// Whether the kernel keeps audit records (it does not when booted with `audit=0`).
+pub(crate) fn auditing() -> Result<bool> {
+    let command_line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+    Ok(!command_line
+        .split_ascii_whitespace()
+        .any(|word| word == "audit=0"))
 }

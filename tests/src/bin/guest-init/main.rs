@@ -7,11 +7,14 @@ use aa_monitor_tests::contract::{self, Line};
 use anyhow::{Context, Result, bail};
 use nix::sys::reboot::{RebootMode, reboot};
 
+mod agent;
 mod confined;
 mod console;
 mod kernel_log;
 mod machine;
 mod records;
+mod smoke;
+mod victim;
 
 use console::Report;
 
@@ -48,14 +51,15 @@ fn play(report: &mut Report) -> Result<()> {
     let scenario = parameter(contract::SCENARIO)
         .with_context(|| format!("the kernel command line lacks {}", contract::SCENARIO))?;
     match scenario {
-        "records" => records::play(),
+        "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
+        "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
 }
 
 fn power_off() {
     nix::unistd::sync();
-    if let Err(error) = reboot(RebootMode::RB_POWER_OFF) {
-        console::say(&format!("cannot power off: {error}"));
-    }
+    // Returns only when it fails; the host's time limit is the way out then.
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    console::say(&format!("cannot power off: {error}"));
 }

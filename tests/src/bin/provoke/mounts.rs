@@ -30,6 +30,6 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         One(|at| mount(NONE, at, NONE, MsFlags::MS_PRIVATE, NONE)),
     ),
     ("umount", "DIRECTORY", One(umount)),
-    // Never succeeds: the new root must be a mount point below the old one.
+    // Fails after AppArmor was asked as long as the directory is no mount point.
     ("pivot_root", "DIRECTORY", One(|at| pivot_root(at, at))),
 ];
