@@ -58,27 +58,14 @@ fn build() -> Result<(), String> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(workspace)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "aa-monitor-ebpf",
-            "--bin",
-            OBJECT,
-            "--features",
-            "ebpf",
-        ])
+        .args(["build", "--release", "--package", "aa-monitor-ebpf", "--bin", OBJECT, "--features", "ebpf"])
         .args(["--target", TARGET, "--target-dir"])
         .arg(target_dir.join("ebpf"))
         .env("PATH", env::join_paths(path).map_err(|e| format!("PATH: {e}"))?)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
-            [
-                "-Clinker=bpf-linker",
-                "-Clink-arg=--btf",
-                &format!("--cfg=bpf_target_arch=\"{arch}\""),
-            ]
-            .join("\x1f"),
+            ["-Clinker=bpf-linker", "-Clink-arg=--btf", &format!("--cfg=bpf_target_arch=\"{arch}\"")]
+                .join("\x1f"),
         )
         // aya-ebpf uses inline assembly that is not stable for this target.
         .env("RUSTC_BOOTSTRAP", "1")
@@ -87,13 +74,7 @@ fn build() -> Result<(), String> {
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     // What the outer cargo says of the agent's own compiler must not reach the programs'.
-    for key in [
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-    ] {
+    for key in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(key);
     }
     match core {
@@ -132,10 +113,7 @@ fn core() -> Result<Core, String> {
 fn sysroot(rustc: &str) -> Option<PathBuf> {
     let output = Command::new(rustc).args(["--print", "sysroot"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    output
-        .status
-        .success()
-        .then(|| Path::new(text.trim()).to_path_buf())
+    output.status.success().then(|| Path::new(text.trim()).to_path_buf())
 }
 
 fn variable(key: &str) -> Result<String, String> {

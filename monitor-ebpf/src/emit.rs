@@ -63,12 +63,7 @@ fn member<T: Copy, const N: usize>(copy: *const [u8; N], offset: u16) -> Option<
         return None;
     }
     // SAFETY: inside the copy, as just checked; unaligned because the kernel's alignment is not promised.
-    Some(unsafe {
-        copy.cast::<u8>()
-            .add(offset as usize)
-            .cast::<T>()
-            .read_unaligned()
-    })
+    Some(unsafe { copy.cast::<u8>().add(offset as usize).cast::<T>().read_unaligned() })
 }
 
 /// Appends strings to the record.
@@ -83,12 +78,7 @@ impl Packer {
     #[inline(always)]
     fn set_len(&mut self, slot: Slot, len: u16) {
         // SAFETY: the header is in this CPU's scratch area, and `lens` has an entry for each slot.
-        unsafe {
-            (&raw mut (*self.header).lens)
-                .cast::<u16>()
-                .add(slot as usize)
-                .write(len)
-        };
+        unsafe { (&raw mut (*self.header).lens).cast::<u16>().add(slot as usize).write(len) };
     }
 
     /// Appends the NUL-terminated kernel string at `address`.
@@ -103,16 +93,16 @@ impl Packer {
             let to = self.strings.add(self.used as usize);
             bpf_probe_read_kernel_str(to.cast(), max as u32, address as *const _)
         } as u64;
-        // A negative result, seen unsigned, is larger than any length.
-        if read == 0 || read > max {
+        // The NUL is not sent: the next slot overwrites it. A failed read is negative, which seen unsigned
+        // is larger than any length; one comparison after the subtraction is what 6.1's verifier follows.
+        let len = read.wrapping_sub(1);
+        if len >= max {
             return self.set_len(slot, LEN_ABSENT);
         }
-        if read == max {
-            // SAFETY: as above.
+        if len == max - 1 {
+            // SAFETY: the header is in this CPU's scratch area.
             unsafe { (*self.header).flags |= TRUNCATED };
         }
-        // The NUL is not sent: the next slot overwrites it.
-        let len = read - 1;
         self.set_len(slot, len as u16);
         self.used += len;
     }
@@ -122,9 +112,7 @@ impl Packer {
     fn raw(&mut self, slot: Slot, address: Option<u64>, len: i32) {
         self.set_len(slot, LEN_ABSENT);
         let max = slot.max() as u64;
-        let Some(address) = address.filter(|address| *address != 0) else {
-            return;
-        };
+        let Some(address) = address.filter(|address| *address != 0) else { return };
         let len = len as u64;
         if len == 0 || len > max {
             return;
@@ -145,9 +133,7 @@ impl Packer {
 #[inline(always)]
 pub(crate) fn violation(cad_address: u64) -> u64 {
     count(counter::SEEN);
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return 0;
-    };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
         (
@@ -195,11 +181,7 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
             tid: thread as u32,
             fsuid: u32::MAX,
             ouid: u32::MAX,
-            capability: if cad_type == LSM_AUDIT_DATA_CAP {
-                object as i32
-            } else {
-                -1
-            },
+            capability: if cad_type == LSM_AUDIT_DATA_CAP { object as i32 } else { -1 },
             signal: member(ad, layout!(ad_signal)).unwrap_or(-1),
             unmappedsig: member(ad, layout!(ad_unmappedsig)).unwrap_or(-1),
             sock_type: member(ad, layout!(ad_net_type)).unwrap_or(-1),
@@ -216,11 +198,7 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
         });
     }
 
-    let mut pack = Packer {
-        header,
-        strings: strings.cast(),
-        used: 0,
-    };
+    let mut pack = Packer { header, strings: strings.cast(), used: 0 };
     pack.string(Slot::Operation, member(ad, layout!(ad_op)));
     // SAFETY: the operation is at the start of `strings`, which is longer than two bytes.
     let op: [u8; 2] = unsafe { strings.cast::<[u8; 2]>().read() };
@@ -286,9 +264,7 @@ fn stamp(pack: &mut Packer, cad_address: u64) {
 /// label is the one.
 #[inline(always)]
 fn subject(pack: &mut Packer, ad: *const [u8; AD_MAX]) {
-    let label: u64 = member(ad, layout!(ad_subj_label))
-        .or(member(ad, layout!(ad_label)))
-        .unwrap_or(0);
+    let label: u64 = member(ad, layout!(ad_subj_label)).or(member(ad, layout!(ad_label))).unwrap_or(0);
     let profile: u64 = at(label, layout!(label_vec)).unwrap_or(0);
     pack.string(Slot::Profile, at(profile, layout!(profile_hname)));
     let ns: u64 = at(profile, layout!(profile_ns)).unwrap_or(0);
@@ -318,13 +294,8 @@ fn peer(pack: &mut Packer, ad: *const [u8; AD_MAX]) {
 #[inline(always)]
 fn network(pack: &mut Packer, scratch: *mut Scratch, net_address: u64) {
     // SAFETY: this CPU's scratch area.
-    let (ad, net, sock) = unsafe {
-        (
-            &raw const (*scratch).ad,
-            &raw mut (*scratch).net_audit,
-            &raw mut (*scratch).sock,
-        )
-    };
+    let (ad, net, sock) =
+        unsafe { (&raw const (*scratch).ad, &raw mut (*scratch).net_audit, &raw mut (*scratch).sock) };
     // SAFETY: `net` is writable for its length.
     if !bytes(net_address, unsafe { &mut *net }) {
         return;

@@ -166,10 +166,7 @@ mod tests {
             *slot = u16::try_from(i).unwrap();
         }
         let slots: Vec<u16> = layout.members().map(|(_, slot)| *slot).collect();
-        assert_eq!(
-            slots,
-            (0..u16::try_from(slots.len()).unwrap()).collect::<Vec<_>>()
-        );
+        assert_eq!(slots, (0..u16::try_from(slots.len()).unwrap()).collect::<Vec<_>>());
         assert_eq!(
             size_of::<Layout>(),
             2 * (slots.len() + 1),

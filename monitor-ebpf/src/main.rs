@@ -12,10 +12,7 @@
 
 #![no_std]
 #![no_main]
-#![expect(
-    unsafe_code,
-    reason = "kernel memory is read by address, and maps are shared with the kernel"
-)]
+#![expect(unsafe_code, reason = "kernel memory is read by address, and maps are shared with the kernel")]
 
 mod emit;
 mod read;
@@ -114,9 +111,7 @@ fn common_lsm_audit_kprobe(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 fn common_lsm_audit_kretprobe(ctx: RetProbeContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
-    let Some(a) = REPORTING.get_ptr(&thread) else {
-        return 0;
-    };
+    let Some(a) = REPORTING.get_ptr(&thread) else { return 0 };
     // SAFETY: an entry of the map; only this thread inserts and removes it.
     let a = unsafe { *a };
     let _gone = REPORTING.remove(&thread);

@@ -195,15 +195,6 @@ pub struct Net {
     pub faddr: [u8; 16],
 }
 
-const _: () = assert!(
-    size_of::<Header>() == 152 && align_of::<Header>() == 8,
-    "no implicit padding"
-);
-const _: () = assert!(
-    size_of::<Net>() == 76 && align_of::<Net>() == 2,
-    "no implicit padding"
-);
-const _: () = assert!(
-    RECORD_MAX < 16 * 1024,
-    "two records must fit a page-order-3 per-CPU value"
-);
+const _: () = assert!(size_of::<Header>() == 152 && align_of::<Header>() == 8, "no implicit padding");
+const _: () = assert!(size_of::<Net>() == 76 && align_of::<Net>() == 2, "no implicit padding");
+const _: () = assert!(RECORD_MAX < 16 * 1024, "two records must fit a page-order-3 per-CPU value");

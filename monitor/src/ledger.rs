@@ -27,11 +27,27 @@ pub enum Loss {
     AuditMalformed,
     /// The queue between the audit source and the pipeline was full.
     AuditQueueFull,
+    /// Counted, but only the audit stream carried it.
+    EbpfMissed,
+    /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
+    /// rate limit or backlog, or this agent's socket, dropped it.
+    AuditMissed,
+    /// The room for sightings that await their partner was full: a record of the audit stream that may
+    /// have been counted already was dropped rather than counted twice.
+    MergeFull,
+    /// An event that the eBPF source told first was counted, and not printed: the reader was too slow.
+    EbpfOutputFull,
+    /// An event that the audit source told first was counted, and not printed: the reader was too slow.
+    AuditOutputFull,
+    /// An event that the eBPF source told first was counted, and not printed: writing failed.
+    EbpfOutputFailed,
+    /// An event that the audit source told first was counted, and not printed: writing failed.
+    AuditOutputFailed,
 }
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -40,6 +56,13 @@ impl Loss {
         Self::UntrustedSender,
         Self::AuditMalformed,
         Self::AuditQueueFull,
+        Self::EbpfMissed,
+        Self::AuditMissed,
+        Self::MergeFull,
+        Self::EbpfOutputFull,
+        Self::AuditOutputFull,
+        Self::EbpfOutputFailed,
+        Self::AuditOutputFailed,
     ];
 
     /// The labels `source`, `stage` and `reason` of this place.
@@ -53,6 +76,13 @@ impl Loss {
             Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
             Self::AuditMalformed => (Source::Audit, "record", "malformed"),
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
+            Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
+            Self::AuditMissed => (Source::Audit, "merge", "missed"),
+            Self::MergeFull => (Source::Audit, "merge", "room_full"),
+            Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
+            Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
+            Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),
+            Self::AuditOutputFailed => (Source::Audit, "output", "write_failed"),
         }
     }
 }
@@ -144,10 +174,7 @@ impl Ledger {
     /// Says that `source` works.
     pub fn source_up(&self, source: Source) {
         let book = self.book(source);
-        book.why_down
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clear();
         book.up.store(true, Ordering::Relaxed);
     }
 
@@ -164,11 +191,7 @@ impl Ledger {
         if book.up.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(book
-            .why_down
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone())
+        Err(book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Notes how a kernel function was hooked.
@@ -183,10 +206,7 @@ impl Ledger {
 
     /// Adds a closure that reads kernel-side counters.
     pub fn on_refresh(&self, refresh: Refresh) {
-        self.refresh
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(refresh);
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
     }
 
     /// Reads the kernel-side counters; call before reading losses.

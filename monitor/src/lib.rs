@@ -6,9 +6,22 @@
 //! capture -> record -> merge -> output
 //! kernel     what      once     metrics, JSON, table
 //! ```
+//!
+//! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`shutdown`] (when
+//! to stop) and [`agent`], which starts and stops the stages.
 
+pub mod agent;
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod ledger;
+pub mod logging;
 pub mod merge;
+pub mod node;
+pub mod output;
+pub mod pipeline;
 pub mod record;
+pub mod shutdown;
 mod sys;
+
+pub use agent::run;

@@ -1,3 +1,37 @@
 //! The `aa-monitor` command.
 
-fn main() {}
+use std::io::stdout;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aa_monitor::cli::{self, Command, Failure, RunArgs};
+use aa_monitor::{logging, shutdown};
+use anyhow::Context;
+
+fn main() -> ExitCode {
+    let done = cli::parse(std::env::args_os()).and_then(|cli| match cli.command {
+        Command::Run(args) => run(args),
+        Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(args: RunArgs) -> Result<(), Failure> {
+    let Some(config) = args.config(&mut stdout())? else { return Ok(()) };
+    logging::start(config.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let shutdown = shutdown::requested().context("cannot listen for signals")?;
+        aa_monitor::run(config, shutdown).await
+    });
+    // What is still blocked (a reader that never reads) does not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    Ok(result?)
+}

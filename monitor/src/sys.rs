@@ -1,8 +1,5 @@
 //! The agent's only unsafe code: kernel calls that no crate in use wraps.
-#![expect(
-    unsafe_code,
-    reason = "socket options and an allocator call without a safe wrapper"
-)]
+#![expect(unsafe_code, reason = "socket options and an allocator call without a safe wrapper")]
 
 use std::io;
 use std::mem::size_of_val;
@@ -18,10 +15,7 @@ pub(crate) type FilterInstruction = libc::sock_filter;
 /// `SO_ATTACH_FILTER`).
 pub(crate) fn attach_filter(socket: impl AsFd, filter: &[FilterInstruction]) -> io::Result<()> {
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = libc::sock_fprog {
-        len,
-        filter: filter.as_ptr().cast_mut(),
-    };
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
     // SAFETY: `program` and the instructions it points to live until the call returns; the kernel copies
     // them and does not write.
     let result = unsafe {
@@ -33,11 +27,7 @@ pub(crate) fn attach_filter(socket: impl AsFd, filter: &[FilterInstruction]) -> 
             size_of_val(&program) as libc::socklen_t,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// How many messages the kernel dropped at this socket since it was opened (`SO_MEMINFO`,
@@ -75,6 +65,7 @@ pub(crate) fn watch_readable<T: AsFd + AsRawFd + 'static>(owner: T) -> io::Resul
     watched.map_err(|error| error.into_parts().1)
 }
 
+#[cfg(feature = "ebpf")]
 /// Gives freed memory back to the system; the start needs much that the run does not.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]

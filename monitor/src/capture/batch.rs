@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 /// Raw records of one source, in the order of arrival.
 #[derive(Debug)]
 pub struct Batch {
@@ -9,6 +11,8 @@ pub struct Batch {
     pub received: Instant,
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Its room in the queue, given back when the batch is dropped.
+    places: Option<OwnedSemaphorePermit>,
 }
 
 impl Batch {
@@ -19,11 +23,7 @@ impl Batch {
 
     /// An empty batch.
     pub fn new(received: Instant) -> Self {
-        Self {
-            received,
-            bytes: Vec::new(),
-            ends: Vec::new(),
-        }
+        Self { received, bytes: Vec::new(), ends: Vec::new(), places: None }
     }
 
     /// Appends a record.
@@ -52,6 +52,17 @@ impl Batch {
     /// Whether it should be handed over before more is added.
     pub fn is_full(&self) -> bool {
         self.len() >= Self::RECORDS || self.bytes.len() >= Self::BYTES
+    }
+
+    /// How many places it takes in a queue: one for each record, and for each KiB of a longer one.
+    pub(super) fn places(&self) -> u32 {
+        let places: usize = self.iter().map(|record| record.len().div_ceil(1024).max(1)).sum();
+        u32::try_from(places).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps its places for as long as it lives.
+    pub(super) fn hold(&mut self, places: OwnedSemaphorePermit) {
+        self.places = Some(places);
     }
 
     /// The records.

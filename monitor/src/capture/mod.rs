@@ -5,16 +5,15 @@ pub mod audit;
 mod batch;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
+mod outlet;
 mod privileges;
+mod start;
 
 use std::fmt;
 
-use tokio::sync::mpsc::Sender;
-use tokio::sync::mpsc::error::TrySendError;
-
-use crate::ledger::{Ledger, Loss};
-
 pub use batch::Batch;
+pub use outlet::{Outlet, outlet};
+pub use start::{Choice, Options, Streams, start};
 
 /// A way by which violations reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,15 +40,5 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
-    }
-}
-
-/// Hands a batch to the pipeline, or counts its records as lost when the queue is full. Never waits.
-fn deliver(batch: Batch, to: &Sender<Batch>, ledger: &Ledger, on_full: Loss) {
-    if batch.is_empty() {
-        return;
-    }
-    if let Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) = to.try_send(batch) {
-        ledger.lose(on_full, batch.len() as u64);
     }
 }

@@ -74,14 +74,9 @@ impl Merger {
     pub fn ebpf(&mut self, violation: &Violation<'_>, now: Instant) -> SeenBy {
         let alone = SeenBy::only(Source::Ebpf);
         // Without a stamp audit never built the record: no other sighting will come.
-        let Some(key) = self.key(violation).filter(|_| self.both) else {
-            return alone;
-        };
+        let Some(key) = self.key(violation).filter(|_| self.both) else { return alone };
         if self.parked.take(&key).is_some() {
-            return SeenBy {
-                ebpf: true,
-                audit: true,
-            };
+            return SeenBy { ebpf: true, audit: true };
         }
         if self.awaited.insert(key, (), now + Self::AUDIT_LAG).is_some() {
             self.overflowed_until = Some(now + Self::AUDIT_LAG);
@@ -98,9 +93,7 @@ impl Merger {
         now: Instant,
         evict: impl FnOnce(Vec<u8>),
     ) -> Sighting {
-        let Some(key) = self.key(violation).filter(|_| self.both) else {
-            return Sighting::Count;
-        };
+        let Some(key) = self.key(violation).filter(|_| self.both) else { return Sighting::Count };
         if self.awaited.take(&key).is_some() {
             return Sighting::Merged;
         }
@@ -128,10 +121,7 @@ impl Merger {
 
     /// When to look for [`Self::given_up`] records.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.parked.deadline(), self.awaited.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.parked.deadline(), self.awaited.deadline()].into_iter().flatten().min()
     }
 
     /// How many violations had a stamp, but did not come through the audit stream in time.

@@ -23,14 +23,8 @@ impl SeenBy {
     /// Seen by `source` alone.
     pub const fn only(source: Source) -> Self {
         match source {
-            Source::Ebpf => Self {
-                ebpf: true,
-                audit: false,
-            },
-            Source::Audit => Self {
-                ebpf: false,
-                audit: true,
-            },
+            Source::Ebpf => Self { ebpf: true, audit: false },
+            Source::Audit => Self { ebpf: false, audit: true },
         }
     }
 }

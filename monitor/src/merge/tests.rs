@@ -4,14 +4,8 @@ use super::waiting::Waiting;
 use super::{Merger, SeenBy, Sighting};
 use crate::record::{AuditId, Class, Origin, Verdict, Violation};
 
-const BOTH: SeenBy = SeenBy {
-    ebpf: true,
-    audit: true,
-};
-const EBPF: SeenBy = SeenBy {
-    ebpf: true,
-    audit: false,
-};
+const BOTH: SeenBy = SeenBy { ebpf: true, audit: true };
+const EBPF: SeenBy = SeenBy { ebpf: true, audit: false };
 
 fn violation(serial: u64, name: &'static [u8]) -> Violation<'static> {
     let mut v = Violation::new(Verdict::Denied, Class::File, Origin::Ebpf, b"open");
@@ -127,20 +121,8 @@ fn after_an_overflow_nothing_is_counted_twice() {
     for serial in 0..=65_536 {
         merger.ebpf(&violation(serial, b"/a"), now);
     }
-    assert_eq!(
-        audit(&mut merger, &violation(0, b"/a"), now),
-        Sighting::Overflow,
-        "forgotten"
-    );
-    assert_eq!(
-        audit(&mut merger, &violation(65_536, b"/a"), now),
-        Sighting::Merged,
-        "remembered"
-    );
+    assert_eq!(audit(&mut merger, &violation(0, b"/a"), now), Sighting::Overflow, "forgotten");
+    assert_eq!(audit(&mut merger, &violation(65_536, b"/a"), now), Sighting::Merged, "remembered");
     let later = now + Duration::from_secs(11);
-    assert_eq!(
-        audit(&mut merger, &violation(70_000, b"/a"), later),
-        Sighting::Waits,
-        "over"
-    );
+    assert_eq!(audit(&mut merger, &violation(70_000, b"/a"), later), Sighting::Waits, "over");
 }

@@ -16,22 +16,13 @@ pub(super) struct Waiting<K, T> {
 
 impl<K: Copy + Eq + Hash, T> Waiting<K, T> {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            arrived: 0,
-            items: BTreeMap::new(),
-            tickets: HashMap::new(),
-        }
+        Self { limit, arrived: 0, items: BTreeMap::new(), tickets: HashMap::new() }
     }
 
     /// Lets an item wait until `until`; gives back the oldest when the room is full. `until` must not be
     /// earlier than that of items already waiting.
     pub(super) fn insert(&mut self, key: K, item: T, until: Instant) -> Option<T> {
-        let evicted = if self.items.len() >= self.limit {
-            self.pop_oldest()
-        } else {
-            None
-        };
+        let evicted = if self.items.len() >= self.limit { self.pop_oldest() } else { None };
         self.arrived += 1;
         self.items.insert(self.arrived, (until, key, item));
         self.tickets.entry(key).or_default().push(self.arrived);

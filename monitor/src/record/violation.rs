@@ -25,15 +25,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// All verdicts, in the order in which they are declared.
-    pub const ALL: [Self; 7] = [
-        Self::Denied,
-        Self::Allowed,
-        Self::Audit,
-        Self::Killed,
-        Self::Hint,
-        Self::Status,
-        Self::Error,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Denied, Self::Allowed, Self::Audit, Self::Killed, Self::Hint, Self::Status, Self::Error];
 
     /// The word used for this verdict in labels and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -188,13 +181,7 @@ pub struct AuditId {
 
 impl fmt::Display for AuditId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:03}:{}",
-            self.millis / 1000,
-            self.millis % 1000,
-            self.serial
-        )
+        write!(f, "{}.{:03}:{}", self.millis / 1000, self.millis % 1000, self.serial)
     }
 }
 
@@ -286,7 +273,7 @@ pub struct Violation<'a> {
     /// The value asked for.
     pub value: Option<u64>,
     /// Keys without a field of their own, in the record's order, values decoded.
-    pub others: Vec<(&'a [u8], &'a [u8])>,
+    pub others: &'a [(&'a [u8], &'a [u8])],
     /// True when a string was longer than the source could carry and was cut.
     pub truncated: bool,
     /// What eBPF knows of the task.
@@ -331,7 +318,7 @@ impl<'a> Violation<'a> {
             flags: None,
             rlimit: None,
             value: None,
-            others: Vec::new(),
+            others: &[],
             truncated: false,
             task: None,
         }

@@ -31,11 +31,7 @@ pub(super) fn in_initial<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
             Ok(work())
         })?
         .join()
-        .unwrap_or_else(|_| {
-            Err(io::Error::other(
-                "the thread that opens the audit socket panicked",
-            ))
-        })
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that opens the audit socket panicked")))
 }
 
 fn inode(path: &str) -> io::Result<u64> {

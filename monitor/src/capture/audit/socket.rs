@@ -119,12 +119,7 @@ fn filter() -> Vec<FilterInstruction> {
     const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let count = WANTED.len();
-    let mut program = vec![FilterInstruction {
-        code: LD_H_ABS,
-        jt: 0,
-        jf: 0,
-        k: 4,
-    }];
+    let mut program = vec![FilterInstruction { code: LD_H_ABS, jt: 0, jf: 0, k: 4 }];
     program.extend(WANTED.iter().enumerate().map(|(i, wanted)| FilterInstruction {
         code: JEQ,
         // Over the remaining comparisons and the refusal.
@@ -132,18 +127,8 @@ fn filter() -> Vec<FilterInstruction> {
         jf: 0,
         k: u32::from(wanted.to_be()),
     }));
-    program.push(FilterInstruction {
-        code: RET,
-        jt: 0,
-        jf: 0,
-        k: 0,
-    });
-    program.push(FilterInstruction {
-        code: RET,
-        jt: 0,
-        jf: 0,
-        k: u32::MAX,
-    });
+    program.push(FilterInstruction { code: RET, jt: 0, jf: 0, k: 0 });
+    program.push(FilterInstruction { code: RET, jt: 0, jf: 0, k: u32::MAX });
     program
 }
 
@@ -161,11 +146,7 @@ mod tests {
             if instruction.code == (libc::BPF_RET | libc::BPF_K) as u16 {
                 return instruction.k != 0;
             }
-            at += 1 + usize::from(if instruction.k == loaded {
-                instruction.jt
-            } else {
-                instruction.jf
-            });
+            at += 1 + usize::from(if instruction.k == loaded { instruction.jt } else { instruction.jf });
         }
     }
 

@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, recvfrom};
-use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{self, OpenError};
-use crate::capture::{Batch, Source, deliver};
+use crate::capture::{Batch, Outlet, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
 
@@ -55,12 +54,7 @@ impl AuditStream {
     }
 
     /// Hands records over until `stop`, then what is still queued.
-    pub async fn run(
-        self,
-        to: Sender<Batch>,
-        ledger: Arc<Ledger>,
-        stop: CancellationToken,
-    ) -> io::Result<()> {
+    pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
         let socket = sys::watch_readable(self.socket)?;
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
@@ -68,27 +62,21 @@ impl AuditStream {
                 ready = socket.readable() => ready?,
                 () = stop.cancelled() => break,
             };
-            if drain(socket.get_ref(), &mut buffer, &to, &ledger, TURN)? {
+            if drain(socket.get_ref(), &mut buffer, &to, TURN)? {
                 ready.clear_ready();
             }
         }
-        drain(socket.get_ref(), &mut buffer, &to, &ledger, usize::MAX)?;
+        drain(socket.get_ref(), &mut buffer, &to, usize::MAX)?;
         Ok(())
     }
 }
 
 /// Takes up to `batches` batches; true when the socket was empty at the end.
-fn drain(
-    socket: &OwnedFd,
-    buffer: &mut [u8],
-    to: &Sender<Batch>,
-    ledger: &Ledger,
-    batches: usize,
-) -> io::Result<bool> {
+fn drain(socket: &OwnedFd, buffer: &mut [u8], to: &Outlet, batches: usize) -> io::Result<bool> {
     for _ in 0..batches {
         let mut batch = Batch::new(Instant::now());
-        let empty = fill(socket, buffer, &mut batch, ledger)?;
-        deliver(batch, to, ledger, Loss::AuditQueueFull);
+        let empty = fill(socket, buffer, &mut batch, to.ledger())?;
+        to.deliver(batch);
         if empty {
             return Ok(true);
         }
@@ -150,34 +138,10 @@ mod tests {
                 Some((1400, "audit(1.002:3): x=1")),
                 None,
             ),
-            (
-                "with a NUL at the end",
-                datagram(1400, b"x=1\0"),
-                kernel,
-                Some((1400, "x=1")),
-                None,
-            ),
-            (
-                "from a process",
-                datagram(1400, b"x=1"),
-                process,
-                None,
-                Some(Loss::UntrustedSender),
-            ),
-            (
-                "without a sender",
-                datagram(1400, b"x=1"),
-                None,
-                None,
-                Some(Loss::UntrustedSender),
-            ),
-            (
-                "shorter than a header",
-                vec![0; 15],
-                kernel,
-                None,
-                Some(Loss::AuditMalformed),
-            ),
+            ("with a NUL at the end", datagram(1400, b"x=1\0"), kernel, Some((1400, "x=1")), None),
+            ("from a process", datagram(1400, b"x=1"), process, None, Some(Loss::UntrustedSender)),
+            ("without a sender", datagram(1400, b"x=1"), None, None, Some(Loss::UntrustedSender)),
+            ("shorter than a header", vec![0; 15], kernel, None, Some(Loss::AuditMalformed)),
         ] {
             let ledger = Ledger::default();
             let mut batch = Batch::new(Instant::now());
@@ -185,11 +149,7 @@ mod tests {
             let got = batch.iter().next().and_then(split_record);
             assert_eq!(got, want.map(|(kind, text)| (kind, text.as_bytes())), "{name}");
             for loss in Loss::ALL {
-                assert_eq!(
-                    ledger.lost_total(loss),
-                    u64::from(Some(loss) == lost),
-                    "{name}: {loss:?}"
-                );
+                assert_eq!(ledger.lost_total(loss), u64::from(Some(loss) == lost), "{name}: {loss:?}");
             }
         }
     }

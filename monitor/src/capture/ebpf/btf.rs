@@ -78,15 +78,8 @@ impl<'a> Btf<'a> {
         let types_end = types + word(data, 12)? as usize;
         let strings = header + word(data, 16)? as usize;
         let strings_end = strings + word(data, 20)? as usize;
-        let strings = data
-            .get(strings..strings_end)
-            .ok_or(BtfError::Truncated(data.len()))?;
-        let mut btf = Self {
-            data,
-            strings,
-            positions: vec![0],
-            structs: HashMap::new(),
-        };
+        let strings = data.get(strings..strings_end).ok_or(BtfError::Truncated(data.len()))?;
+        let mut btf = Self { data, strings, positions: vec![0], structs: HashMap::new() };
         let mut position = types;
         while position < types_end {
             let id = btf.positions.len();
@@ -109,10 +102,7 @@ impl<'a> Btf<'a> {
         let (name, members) = path.split_once('.')?;
         let members: Vec<&[u8]> = members.split('.').map(str::as_bytes).collect();
         // One name may have several types (one a translation unit): the first that has the member.
-        self.structs
-            .get(name.as_bytes())?
-            .iter()
-            .find_map(|id| self.find(*id, &members, 0))
+        self.structs.get(name.as_bytes())?.iter().find_map(|id| self.find(*id, &members, 0))
     }
 
     /// The size of a struct in bytes.
@@ -122,9 +112,7 @@ impl<'a> Btf<'a> {
     }
 
     fn find(&self, id: u32, path: &[&[u8]], depth: usize) -> Option<u32> {
-        let Some((wanted, rest)) = path.split_first() else {
-            return Some(0);
-        };
+        let Some((wanted, rest)) = path.split_first() else { return Some(0) };
         let ty = self.resolve(id)?;
         if !matches!(ty.kind, STRUCT | UNION) || depth > DEPTH {
             return None;
@@ -135,11 +123,8 @@ impl<'a> Btf<'a> {
             let member_type = word(self.data, member + 4).ok()?;
             let offset = word(self.data, member + 8).ok()?;
             // With the kind flag the upper 8 bits are a bit-field size.
-            let (bits, bit_field) = if ty.kind_flag {
-                (offset & 0x00ff_ffff, offset >> 24 != 0)
-            } else {
-                (offset, false)
-            };
+            let (bits, bit_field) =
+                if ty.kind_flag { (offset & 0x00ff_ffff, offset >> 24 != 0) } else { (offset, false) };
             let inner = if name == *wanted && !bit_field {
                 self.find(member_type, rest, depth + 1)
             } else if name.is_empty() {
@@ -200,16 +185,12 @@ fn body_len(kind: u32, vlen: usize) -> Option<usize> {
 
 fn word(data: &[u8], position: usize) -> Result<u32, BtfError> {
     let bytes = data.get(position..).and_then(|rest| rest.first_chunk::<4>());
-    bytes
-        .map(|bytes| u32::from_ne_bytes(*bytes))
-        .ok_or(BtfError::Truncated(position))
+    bytes.map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(BtfError::Truncated(position))
 }
 
 fn u16_at(data: &[u8], position: usize) -> Result<u16, BtfError> {
     let bytes = data.get(position..).and_then(|rest| rest.first_chunk::<2>());
-    bytes
-        .map(|bytes| u16::from_ne_bytes(*bytes))
-        .ok_or(BtfError::Truncated(position))
+    bytes.map(|bytes| u16::from_ne_bytes(*bytes)).ok_or(BtfError::Truncated(position))
 }
 
 #[cfg(test)]
@@ -239,19 +220,14 @@ mod tests {
 
         fn ty(&mut self, name: &str, kind: u32, flag: bool, size: u32, body: &[u32], vlen: u32) {
             let name = self.string(name);
-            for word in [name, kind << 24 | u32::from(flag) << 31 | vlen, size]
-                .iter()
-                .chain(body)
-            {
+            for word in [name, kind << 24 | u32::from(flag) << 31 | vlen, size].iter().chain(body) {
                 self.types.extend_from_slice(&word.to_ne_bytes());
             }
         }
 
         fn members(&mut self, name: &str, kind: u32, flag: bool, size: u32, members: &[(&str, u32, u32)]) {
-            let body: Vec<u32> = members
-                .iter()
-                .flat_map(|(name, ty, bits)| [self.string(name), *ty, *bits])
-                .collect();
+            let body: Vec<u32> =
+                members.iter().flat_map(|(name, ty, bits)| [self.string(name), *ty, *bits]).collect();
             self.ty(name, kind, flag, size, &body, members.len() as u32);
         }
 
@@ -276,20 +252,8 @@ mod tests {
         w.members("", STRUCT, false, 8, &[("deep", 1, 0), ("deeper", 1, 32)]); // 2
         w.members("", UNION, false, 8, &[("", 2, 0), ("plain", 1, 0)]); // 3
         w.ty("alias", TYPEDEF, false, 2, &[], 0); // 4
-        w.members(
-            "outer",
-            STRUCT,
-            false,
-            24,
-            &[("first", 1, 0), ("", 3, 64), ("named", 4, 128)],
-        ); // 5
-        w.members(
-            "flagged",
-            STRUCT,
-            true,
-            8,
-            &[("bits", 1, 3 << 24), ("whole", 1, 32)],
-        ); // 6
+        w.members("outer", STRUCT, false, 24, &[("first", 1, 0), ("", 3, 64), ("named", 4, 128)]); // 5
+        w.members("flagged", STRUCT, true, 8, &[("bits", 1, 3 << 24), ("whole", 1, 32)]); // 6
         w.members("twice", STRUCT, false, 4, &[("other", 1, 0)]); // 7
         w.members("twice", STRUCT, false, 8, &[("wanted", 1, 32)]); // 8
         w.finish()
@@ -306,11 +270,7 @@ mod tests {
             ("through a typedef", "outer.named.deeper", Some(20)),
             ("kind flag, whole member", "flagged.whole", Some(4)),
             ("a bit field has no byte offset", "flagged.bits", None),
-            (
-                "the type that has it, of two with one name",
-                "twice.wanted",
-                Some(4),
-            ),
+            ("the type that has it, of two with one name", "twice.wanted", Some(4)),
             ("no such member", "outer.absent", None),
             ("no such struct", "absent.first", None),
             ("no member asked for", "outer", None),
@@ -332,10 +292,7 @@ mod tests {
         let mut w = Writer::default();
         w.ty("new", 25, false, 0, &[], 0);
         let data = w.finish();
-        assert!(matches!(
-            Btf::parse(&data),
-            Err(BtfError::Kind { kind: 25, id: 1 })
-        ));
+        assert!(matches!(Btf::parse(&data), Err(BtfError::Kind { kind: 25, id: 1 })));
     }
 
     #[test]

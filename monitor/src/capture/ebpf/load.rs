@@ -107,11 +107,7 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
         return Err(refused(event_hook.reason));
     }
     let stamps = stamp_hook.attached != Attached::No;
-    Ok(Loaded {
-        object,
-        hooks: vec![stamp_hook, event_hook],
-        stamps,
-    })
+    Ok(Loaded { object, hooks: vec![stamp_hook, event_hook], stamps })
 }
 
 fn attach_stamps(object: &mut Object, btf: &AyaBtf, attach: Attach) -> Hook {
@@ -171,23 +167,18 @@ fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, Progr
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    object
-        .program_mut(name)
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()
+    object.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
 }
 
 fn hook(function: &'static str, attached: Attached, reasons: Vec<String>) -> Hook {
-    Hook {
-        function,
-        attached,
-        reason: reasons.join("; "),
-    }
+    Hook { function, attached, reason: reasons.join("; ") }
 }
 
-/// The whole chain of causes on one line; the verifier's log, which may be in it, only when it is short.
+/// The whole chain of causes on one line. A verifier's log, which may be in it, says what was wrong at its
+/// end: the middle of a long line is left out.
 fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    const LINE: usize = 300;
+    const START: usize = 120;
+    const END: usize = 240;
     let mut text = format!("{way}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -195,16 +186,15 @@ fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > LINE {
-        tracing::debug!("{text}");
-        line = line
-            .chars()
-            .take(LINE)
-            .chain("... (log level debug has it all)".chars())
-            .collect();
+    let line: Vec<char> = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
+    let (Some(start), Some(end)) = (line.get(..START), line.get(line.len().saturating_sub(END)..)) else {
+        return line.iter().collect();
+    };
+    if line.len() <= START + END {
+        return line.iter().collect();
     }
-    line
+    tracing::debug!("{text}");
+    start.iter().chain(&[' ', '.', '.', '.', ' ']).chain(end).collect()
 }
 
 fn explain(error: anyhow::Error) -> LoadError {
@@ -225,9 +215,7 @@ fn privilege_problem() -> Option<LoadError> {
         )));
     }
     let lockdown = fs::read_to_string(LOCKDOWN).unwrap_or_default();
-    lockdown
-        .contains("[confidentiality]")
-        .then_some(LoadError::Lockdown)
+    lockdown.contains("[confidentiality]").then_some(LoadError::Lockdown)
 }
 
 fn ring_size(asked: u32) -> u32 {
@@ -242,13 +230,8 @@ mod tests {
 
     #[test]
     fn ring_sizes_are_powers_of_two() {
-        for (asked, want) in [
-            (0, 4096),
-            (4096, 4096),
-            (4097, 8192),
-            (8 << 20, 8 << 20),
-            (u32::MAX, 1 << 31),
-        ] {
+        for (asked, want) in [(0, 4096), (4096, 4096), (4097, 8192), (8 << 20, 8 << 20), (u32::MAX, 1 << 31)]
+        {
             assert_eq!(ring_size(asked), want, "{asked}");
         }
     }

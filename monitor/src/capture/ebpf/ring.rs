@@ -2,19 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use aya::Ebpf as Object;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use aa_monitor_ebpf::counter;
 
 use super::load::{self, EbpfOptions, LoadError};
-use crate::capture::{Batch, Source, deliver};
+use crate::capture::{Batch, Outlet, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
 
@@ -33,23 +31,13 @@ impl Ebpf {
     /// Loads and attaches. Records queue in the ring from here on.
     pub fn load(options: EbpfOptions, ledger: &Ledger) -> Result<Self, LoadError> {
         let mut loaded = load::load(options)?;
-        let ring = loaded
-            .object
-            .take_map("EVENTS")
-            .context("the object has no map EVENTS");
-        let ring = ring
-            .and_then(|map| Ok(RingBuf::try_from(map)?))
-            .map_err(LoadError::Load)?;
+        let ring = loaded.object.take_map("EVENTS").context("the object has no map EVENTS");
+        let ring = ring.and_then(|map| Ok(RingBuf::try_from(map)?)).map_err(LoadError::Load)?;
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         watch_skipped_runs(&loaded.object, ledger);
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
-        Ok(Self {
-            object: loaded.object,
-            ring,
-            stamps: loaded.stamps,
-            log: options.log,
-        })
+        Ok(Self { object: loaded.object, ring, stamps: loaded.stamps, log: options.log })
     }
 
     /// Whether records carry the audit stamp, without which the same violation cannot be recognised in the
@@ -59,18 +47,8 @@ impl Ebpf {
     }
 
     /// Hands records over until `stop`, then detaches and hands over what is still in the ring.
-    pub async fn run(
-        self,
-        to: Sender<Batch>,
-        ledger: Arc<Ledger>,
-        stop: CancellationToken,
-    ) -> io::Result<()> {
-        let Self {
-            mut object,
-            ring,
-            stamps: _,
-            log,
-        } = self;
+    pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
+        let Self { mut object, ring, stamps: _, log } = self;
         let log_task = log.then(|| forward_log(&mut object)).flatten();
         let mut ring = sys::watch_readable(ring)?;
         loop {
@@ -78,13 +56,13 @@ impl Ebpf {
                 ready = ring.readable_mut() => ready?,
                 () = stop.cancelled() => break,
             };
-            if drain(ready.get_inner_mut(), &to, &ledger, TURN) {
+            if drain(ready.get_inner_mut(), &to, TURN) {
                 ready.clear_ready();
             }
         }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);
-        drain(ring.get_mut(), &to, &ledger, usize::MAX);
+        drain(ring.get_mut(), &to, usize::MAX);
         if let Some(task) = log_task {
             task.abort();
         }
@@ -93,26 +71,24 @@ impl Ebpf {
 }
 
 /// Takes up to `batches` batches; true when the ring was empty at the end.
-fn drain(ring: &mut RingBuf<MapData>, to: &Sender<Batch>, ledger: &Ledger, batches: usize) -> bool {
+fn drain(ring: &mut RingBuf<MapData>, to: &Outlet, batches: usize) -> bool {
     for _ in 0..batches {
         let mut batch = Batch::new(Instant::now());
         while !batch.is_full() {
             let Some(record) = ring.next() else {
-                deliver(batch, to, ledger, Loss::EbpfQueueFull);
+                to.deliver(batch);
                 return true;
             };
             batch.push(&record);
         }
-        deliver(batch, to, ledger, Loss::EbpfQueueFull);
+        to.deliver(batch);
     }
     false
 }
 
 /// Has the programs' own counters read at every scrape.
 fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
-    let map = object
-        .take_map("COUNTERS")
-        .context("the object has no map COUNTERS")?;
+    let map = object.take_map("COUNTERS").context("the object has no map COUNTERS")?;
     let counters: PerCpuArray<MapData, u64> = PerCpuArray::try_from(map)?;
     ledger.on_refresh(Box::new(move |ledger| {
         if let Ok(per_cpu) = counters.get(&counter::RING_FULL, 0) {
@@ -140,12 +116,7 @@ fn watch_skipped_runs(object: &Object, ledger: &Ledger) {
 }
 
 fn recursion_misses(fdinfo: &str) -> Option<u64> {
-    fdinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))?
-        .trim()
-        .parse()
-        .ok()
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// Forwards what the programs log to the agent's own log.
@@ -158,13 +129,9 @@ fn forward_log(object: &mut Object) -> Option<tokio::task::JoinHandle<()>> {
         }
     };
     Some(tokio::spawn(async move {
-        let Ok(mut logger) = sys::watch_readable(logger) else {
-            return;
-        };
+        let Ok(mut logger) = sys::watch_readable(logger) else { return };
         loop {
-            let Ok(mut ready) = logger.readable_mut().await else {
-                return;
-            };
+            let Ok(mut ready) = logger.readable_mut().await else { return };
             ready.get_inner_mut().flush();
             ready.clear_ready();
         }

@@ -1,0 +1,151 @@
+//! Starting the sources: what was asked for, what works, and a line about each.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::audit::{AuditOptions, AuditStream};
+#[cfg(feature = "ebpf")]
+use super::ebpf::{Ebpf, EbpfOptions};
+use super::{Batch, Source, outlet};
+use crate::ledger::{Ledger, Loss};
+
+/// Which sources to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// All that work, together.
+    #[default]
+    Auto,
+    /// This one only.
+    Only(Source),
+}
+
+impl Choice {
+    fn includes(self, source: Source) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Only(only) => only == source,
+        }
+    }
+}
+
+/// How to start the sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Which ones.
+    pub choice: Choice,
+    /// How to load the eBPF programs.
+    #[cfg(feature = "ebpf")]
+    pub ebpf: EbpfOptions,
+    /// How to open the audit stream.
+    pub audit: AuditOptions,
+    /// How many records of each source may wait for the pipeline.
+    pub queue_length: usize,
+}
+
+/// The running sources.
+pub struct Streams {
+    /// Batches from the eBPF ring; closed when there is none.
+    pub ebpf: Receiver<Batch>,
+    /// Batches from the audit stream; closed when there is none.
+    pub audit: Receiver<Batch>,
+    /// When both run: since when the eBPF source sees what the audit stream carries.
+    pub both_since: Option<SystemTime>,
+    /// The sources' tasks; they end after `stop`, when they have handed over what the kernel still had.
+    pub tasks: JoinSet<()>,
+}
+
+/// Starts what was asked for and works. What does not work is logged and noted in the ledger: the agent
+/// stays up either way.
+pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationToken) -> Streams {
+    let (to_ebpf, ebpf) = outlet(options.queue_length, Arc::clone(ledger), Loss::EbpfQueueFull);
+    let (to_audit, audit) = outlet(options.queue_length, Arc::clone(ledger), Loss::AuditQueueFull);
+    let mut tasks = JoinSet::new();
+
+    // The audit stream first: what eBPF sees it should have carried.
+    let mut stream = None;
+    if options.choice.includes(Source::Audit) {
+        match AuditStream::open(options.audit, ledger) {
+            Ok(opened) => stream = Some(opened),
+            Err(error) => down(Source::Audit, &error, ledger),
+        }
+    }
+
+    #[cfg(feature = "ebpf")]
+    let both_since = {
+        let loaded = match options.choice.includes(Source::Ebpf) {
+            true => load_ebpf(options.ebpf, ledger).await,
+            false => None,
+        };
+        if loaded.as_ref().is_some_and(|ebpf| !ebpf.has_stamps()) && stream.take().is_some() {
+            let why = "not used beside eBPF: without a hook on audit_pre the same violation cannot be \
+                       recognised in both, and would be counted twice";
+            down(Source::Audit, &why, ledger);
+        }
+        let both_since = (loaded.is_some() && stream.is_some()).then(SystemTime::now);
+        if let Some(ebpf) = loaded {
+            tasks.spawn(ended(Source::Ebpf, ebpf.run(to_ebpf, stop.clone()), Arc::clone(ledger)));
+        }
+        both_since
+    };
+    #[cfg(not(feature = "ebpf"))]
+    let both_since = {
+        drop(to_ebpf);
+        if options.choice.includes(Source::Ebpf) {
+            down(Source::Ebpf, &"this binary was built without the eBPF programs", ledger);
+        }
+        None
+    };
+
+    if let Some(stream) = stream {
+        info!(source = %Source::Audit, "source up: audit netlink multicast");
+        tasks.spawn(ended(Source::Audit, stream.run(to_audit, stop.clone()), Arc::clone(ledger)));
+    }
+    Streams { ebpf, audit, both_since, tasks }
+}
+
+#[cfg(feature = "ebpf")]
+async fn load_ebpf(options: EbpfOptions, ledger: &Arc<Ledger>) -> Option<Ebpf> {
+    let books = Arc::clone(ledger);
+    // The verifier takes a while; the metrics are served meanwhile.
+    let loaded = tokio::task::spawn_blocking(move || Ebpf::load(options, &books)).await;
+    match loaded {
+        Ok(Ok(ebpf)) => {
+            for hook in ledger.hooks() {
+                let how = hook.attached.as_str();
+                if hook.reason.is_empty() {
+                    info!(source = %Source::Ebpf, function = hook.function, how, "hook attached");
+                } else {
+                    warn!(source = %Source::Ebpf, function = hook.function, how, reason = hook.reason, "hook attached in a second-best way");
+                }
+            }
+            info!(source = %Source::Ebpf, "source up: eBPF programs");
+            Some(ebpf)
+        }
+        Ok(Err(error)) => {
+            down(Source::Ebpf, &error, ledger);
+            None
+        }
+        Err(panicked) => {
+            down(Source::Ebpf, &panicked, ledger);
+            None
+        }
+    }
+}
+
+/// Runs a source to its end; an end that nobody asked for is said.
+async fn ended(source: Source, run: impl Future<Output = std::io::Result<()>>, ledger: Arc<Ledger>) {
+    match run.await {
+        Ok(()) => ledger.source_down(source, "stopped"),
+        Err(error) => down(source, &error, &ledger),
+    }
+}
+
+fn down(source: Source, why: &dyn std::fmt::Display, ledger: &Ledger) {
+    warn!(%source, "source down: {why}");
+    ledger.source_down(source, why.to_string());
+}

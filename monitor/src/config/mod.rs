@@ -1,0 +1,152 @@
+//! What the agent was told: defaults, file, environment and flags, resolved into one [`Config`].
+
+mod file;
+mod settings;
+mod size;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Serialize;
+
+pub use self::settings::{LogLevel, OutputFormat, Settings, SourceChoice};
+pub use self::size::Size;
+
+/// The file that is read when none is named; it need not exist.
+pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
+
+/// A configuration cannot be larger than this; what is larger is some other file.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// The effective configuration: every value decided and within its limits.
+///
+/// Serializes to TOML that [`Config::load`] reads back to the same value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    pub listen: SocketAddr,
+    /// Which sources to start.
+    pub source: SourceChoice,
+    /// What to print for each event.
+    pub output: OutputFormat,
+    /// Where to print it; standard output when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_file: Option<PathBuf>,
+    /// Bytes of the eBPF ring buffer, a power of two.
+    pub ring_size: Size,
+    /// Bytes of the audit socket's receive buffer.
+    pub netlink_buffer: Size,
+    /// How many records wait between a source and the pipeline.
+    pub queue_length: usize,
+    /// How many series the agent's event metrics may have.
+    pub series_limit: usize,
+    /// What is written to standard error.
+    pub log_level: LogLevel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
+            source: SourceChoice::Auto,
+            output: OutputFormat::None,
+            output_file: None,
+            ring_size: Size::mebibytes(16),
+            netlink_buffer: Size::mebibytes(16),
+            queue_length: 16_384,
+            series_limit: 5_000,
+            log_level: LogLevel::Info,
+        }
+    }
+}
+
+/// A configuration that cannot be used. All of these are the user's to mend: exit code 64.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file was named and cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file says something that has no meaning; a line for each.
+    #[error("{}", problems.join("\n"))]
+    File {
+        /// What is wrong, each with file, line and a way out.
+        problems: Vec<String>,
+    },
+    /// Two values that are right alone do not go together.
+    #[error(
+        "output-file is set and output is none, so nothing would be written to it: set output to json or table"
+    )]
+    OutputFileWithoutOutput,
+}
+
+impl Config {
+    /// Resolves flags and environment (`given`) over the file over the defaults.
+    ///
+    /// Reads `file` when it is named, otherwise [`DEFAULT_FILE`] when that exists.
+    pub fn load(file: Option<&Path>, given: Settings) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let from_file = match read(path) {
+            Ok(text) => file::parse(&text).map_err(|problems| ConfigError::File {
+                problems: problems.iter().map(|problem| format!("{}:{problem}", path.display())).collect(),
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => Settings::default(),
+            Err(source) => {
+                return Err(ConfigError::Unreadable { path: path.to_owned(), source });
+            }
+        };
+        Self::resolve(given.over(from_file))
+    }
+
+    fn resolve(settings: Settings) -> Result<Self, ConfigError> {
+        let Settings {
+            listen,
+            source,
+            output,
+            output_file,
+            ring_size,
+            netlink_buffer,
+            queue_length,
+            series_limit,
+            log_level,
+        } = settings;
+        let default = Self::default();
+        let config = Self {
+            listen: listen.unwrap_or(default.listen),
+            source: source.unwrap_or(default.source),
+            output: output.unwrap_or(default.output),
+            output_file,
+            ring_size: ring_size.unwrap_or(default.ring_size),
+            netlink_buffer: netlink_buffer.unwrap_or(default.netlink_buffer),
+            queue_length: queue_length.unwrap_or(default.queue_length),
+            series_limit: series_limit.unwrap_or(default.series_limit),
+            log_level: log_level.unwrap_or(default.log_level),
+        };
+        if config.output == OutputFormat::None && config.output_file.is_some() {
+            return Err(ConfigError::OutputFileWithoutOutput);
+        }
+        Ok(config)
+    }
+
+    /// The configuration as a TOML file.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// Reads a whole file, unless it is far too large to be a configuration.
+fn read(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > FILE_LIMIT {
+        return Err(io::Error::other("larger than 1MiB, which no configuration is"));
+    }
+    fs::read_to_string(path)
+}
+
+#[cfg(test)]
+mod tests;

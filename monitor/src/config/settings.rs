@@ -1,0 +1,175 @@
+//! What one place (flags, environment, file) may set. The names are the same in all three.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tracing::level_filters::LevelFilter;
+
+use super::size::Size;
+use crate::capture::Source;
+
+/// Every setting, each of them optional.
+///
+/// clap fills it from flags and environment; [`super::file`] has clap fill it from a file's keys, so that a
+/// value is checked, and a mistake explained, in one way wherever it stands.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Serve /metrics, /livez and /readyz here [default: 127.0.0.1:9464]
+    #[arg(long, env = "AA_MONITOR_LISTEN", value_name = "ADDRESS:PORT", value_parser = parse_listen)]
+    pub listen: Option<SocketAddr>,
+
+    /// How to capture; auto starts every source that works here [default: auto]
+    #[arg(long, env = "AA_MONITOR_SOURCE", value_name = "SOURCE")]
+    pub source: Option<SourceChoice>,
+
+    /// What to print for each event [default: none]
+    #[arg(long, env = "AA_MONITOR_OUTPUT", value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+
+    /// Append the printed events to this file instead of standard output
+    #[arg(long, env = "AA_MONITOR_OUTPUT_FILE", value_name = "PATH")]
+    pub output_file: Option<PathBuf>,
+
+    /// Size of the eBPF ring buffer, a power of two from 256KiB to 1GiB [default: 16MiB]
+    #[arg(long, env = "AA_MONITOR_RING_SIZE", value_name = "BYTES", value_parser = parse_ring_size)]
+    pub ring_size: Option<Size>,
+
+    /// Size of the audit socket's receive buffer, from 64KiB to 1GiB [default: 16MiB]
+    #[arg(long, env = "AA_MONITOR_NETLINK_BUFFER", value_name = "BYTES", value_parser = parse_netlink_buffer)]
+    pub netlink_buffer: Option<Size>,
+
+    /// Records that may wait between a source and the pipeline, from 64 to 1048576 [default: 16384]
+    #[arg(long, env = "AA_MONITOR_QUEUE_LENGTH", value_name = "N", value_parser = parse_queue_length)]
+    pub queue_length: Option<usize>,
+
+    /// Series that event metrics may have, from 100 to 1000000; events past it are counted as "__other__" [default: 5000]
+    #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
+    pub series_limit: Option<usize>,
+
+    /// How much to log to standard error [default: info]
+    #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+}
+
+impl Settings {
+    /// These settings where they say something, the `weaker` ones where they do not.
+    pub fn over(self, weaker: Self) -> Self {
+        Self {
+            listen: self.listen.or(weaker.listen),
+            source: self.source.or(weaker.source),
+            output: self.output.or(weaker.output),
+            output_file: self.output_file.or(weaker.output_file),
+            ring_size: self.ring_size.or(weaker.ring_size),
+            netlink_buffer: self.netlink_buffer.or(weaker.netlink_buffer),
+            queue_length: self.queue_length.or(weaker.queue_length),
+            series_limit: self.series_limit.or(weaker.series_limit),
+            log_level: self.log_level.or(weaker.log_level),
+        }
+    }
+}
+
+/// Which sources to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceChoice {
+    /// Every source that works on this node
+    Auto,
+    /// The eBPF programs alone
+    Ebpf,
+    /// The audit netlink socket alone
+    Audit,
+}
+
+impl SourceChoice {
+    /// Whether this choice asks for `source`.
+    pub fn includes(self, source: Source) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Ebpf => source == Source::Ebpf,
+            Self::Audit => source == Source::Audit,
+        }
+    }
+}
+
+/// What to print for each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputFormat {
+    /// Nothing: metrics only
+    None,
+    /// One JSON object a line
+    Json,
+    /// A table for people
+    Table,
+}
+
+/// The least important message that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What the agent cannot do
+    Error,
+    /// And what it does without
+    Warn,
+    /// And what it has started and stopped
+    Info,
+    /// And each decision
+    Debug,
+    /// And each record
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:9464, 0.0.0.0:9464 or [::1]:9464".to_owned()
+    })
+}
+
+fn parse_ring_size(text: &str) -> Result<Size, String> {
+    let size = bytes_within(text, Size::kibibytes(256), Size::mebibytes(1024))?;
+    if size.bytes().is_power_of_two() {
+        return Ok(size);
+    }
+    Err(format!("{size} is not a power of two; the next one is {}", size.next_power_of_two()))
+}
+
+fn parse_netlink_buffer(text: &str) -> Result<Size, String> {
+    bytes_within(text, Size::kibibytes(64), Size::mebibytes(1024))
+}
+
+fn parse_queue_length(text: &str) -> Result<usize, String> {
+    count_within(text, 64, 1 << 20)
+}
+
+fn parse_series_limit(text: &str) -> Result<usize, String> {
+    count_within(text, 100, 1_000_000)
+}
+
+fn bytes_within(text: &str, least: Size, most: Size) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    if (least..=most).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("must be from {least} to {most}"))
+}
+
+fn count_within(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (least..=most).contains(&count) => Ok(count),
+        _ => Err(format!("expected a whole number from {least} to {most}")),
+    }
+}

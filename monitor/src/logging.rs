@@ -1,0 +1,29 @@
+//! Log lines: standard error, one line each, in a form that suits whoever reads it there.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::LogLevel;
+
+/// Starts logging for the whole process.
+///
+/// The journal stamps lines itself, so they carry no time there; colour is for terminals.
+pub fn start(level: LogLevel) {
+    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal() && colour_wanted())
+        .with_target(false);
+    let lines = if to_journal { lines.without_time().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(LevelFilter::from(level)).with(lines).init();
+}
+
+/// Whether the user leaves colour to us (<https://no-color.org>).
+pub fn colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}

@@ -1,0 +1,49 @@
+//! What the agent tells of itself and of the node: sources, hooks, losses, AppArmor's state.
+
+use prometheus::proto::MetricFamily;
+
+use super::{counters, gauges, names};
+use crate::capture::Source;
+use crate::ledger::{Attached, Ledger, Loss};
+use crate::node;
+
+/// The ledger's books; call [`Ledger::refresh`] before.
+pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
+    let hooks = ledger.hooks();
+    let up = |source| f64::from(u8::from(ledger.source_state(source).is_ok()));
+    vec![
+        gauges(names::ENABLED, [(vec![], f64::from(u8::from(node::apparmor_enabled())))]),
+        gauges(names::SOURCE_UP, Source::ALL.map(|source| (vec![("source", source.as_str())], up(source)))),
+        counters(
+            names::RECEIVED,
+            Source::ALL
+                .map(|source| (vec![("source", source.as_str())], ledger.received_total(source) as f64)),
+        ),
+        counters(
+            names::LOST,
+            Loss::ALL.map(|loss| {
+                let (source, stage, reason) = loss.labels();
+                let labels = vec![("source", source.as_str()), ("stage", stage), ("reason", reason)];
+                (labels, ledger.lost_total(loss) as f64)
+            }),
+        ),
+        gauges(
+            names::HOOK_ATTACHED,
+            hooks.iter().map(|hook| {
+                let labels = vec![("function", hook.function), ("how", hook.attached.as_str())];
+                (labels, if hook.attached == Attached::No { 0.0 } else { 1.0 })
+            }),
+        ),
+        gauges(
+            names::BUILD_INFO,
+            [(
+                vec![
+                    ("version", env!("CARGO_PKG_VERSION")),
+                    ("arch", std::env::consts::ARCH),
+                    ("ebpf", if cfg!(feature = "ebpf") { "built-in" } else { "left-out" }),
+                ],
+                1.0,
+            )],
+        ),
+    ]
+}

@@ -1,0 +1,131 @@
+//! The labels of the event metrics: which there are, and what an event's are. The one place that knows.
+
+use std::borrow::Cow;
+
+use crate::merge::Event;
+use crate::output::escape::escape;
+use crate::record::{self, Class, Verdict};
+
+/// The value of every label that could grow without end, once the series limit is reached.
+const OTHER: &str = "__other__";
+
+/// A label value's limit in bytes. Kubernetes allows 253 for its names; only a made-up profile is longer.
+const VALUE_LIMIT: usize = 256;
+
+/// A label of the event metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Label {
+    Verdict,
+    Class,
+    Operation,
+    Profile,
+    Namespace,
+    Workload,
+    Pod,
+    Container,
+}
+
+/// The labels of `apparmor_events_total`.
+pub(super) const OF_EVENTS: &[Label] = &[
+    Label::Verdict,
+    Label::Class,
+    Label::Operation,
+    Label::Profile,
+    Label::Namespace,
+    Label::Workload,
+    Label::Pod,
+    Label::Container,
+];
+
+/// The labels of `apparmor_last_event_timestamp_seconds`.
+pub(super) const OF_LAST_EVENT: &[Label] =
+    &[Label::Verdict, Label::Profile, Label::Namespace, Label::Workload, Label::Pod, Label::Container];
+
+impl Label {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::Class => "class",
+            Self::Operation => "operation",
+            Self::Profile => "profile",
+            Self::Namespace => "namespace",
+            Self::Workload => "workload",
+            Self::Pod => "pod",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// What one event's labels are; borrowed from it wherever its text is fit to be a label.
+#[derive(Clone, Debug)]
+pub(super) struct Values<'a> {
+    verdict: Verdict,
+    class: Class,
+    operation: &'static str,
+    profile: Cow<'a, str>,
+    namespace: &'a str,
+    workload: &'a str,
+    pod: &'a str,
+    container: &'a str,
+}
+
+impl<'a> Values<'a> {
+    /// The labels of `event`. Whose event it is is not known at this stage: those four are empty.
+    pub(super) fn of(event: &Event<'a>) -> Self {
+        let violation = event.violation;
+        Self {
+            verdict: violation.verdict,
+            class: violation.class,
+            operation: record::operation_label(violation.operation),
+            profile: profile(violation.profile.unwrap_or_default(), violation.namespace),
+            namespace: "",
+            workload: "",
+            pod: "",
+            container: "",
+        }
+    }
+
+    /// These, with every value that could grow without end replaced.
+    pub(super) fn of_the_rest(&self) -> Values<'static> {
+        Values {
+            verdict: self.verdict,
+            class: self.class,
+            operation: self.operation,
+            profile: Cow::Borrowed(OTHER),
+            namespace: OTHER,
+            workload: OTHER,
+            pod: OTHER,
+            container: OTHER,
+        }
+    }
+
+    /// The value of `label`.
+    pub(super) fn get(&self, label: Label) -> &str {
+        match label {
+            Label::Verdict => self.verdict.as_str(),
+            Label::Class => self.class.as_str(),
+            Label::Operation => self.operation,
+            Label::Profile => &self.profile,
+            Label::Namespace => self.namespace,
+            Label::Workload => self.workload,
+            Label::Pod => self.pod,
+            Label::Container => self.container,
+        }
+    }
+}
+
+/// A profile as a label: the one on disk, without hats of complain mode, and told apart from a profile of
+/// the same name in another policy namespace, as AppArmor itself writes it (`:ns://profile`).
+fn profile<'a>(raw: &'a [u8], namespace: Option<&'a [u8]>) -> Cow<'a, str> {
+    let base = record::profile_base(raw);
+    match namespace.map(|namespace| namespace.strip_prefix(b"root//").unwrap_or(namespace)) {
+        None | Some(b"" | b"root") => match base {
+            Cow::Borrowed(base) => escape(base, VALUE_LIMIT),
+            Cow::Owned(base) => Cow::Owned(escape(&base, VALUE_LIMIT).into_owned()),
+        },
+        Some(namespace) => {
+            let qualified = [b":", namespace, b"://", &base[..]].concat();
+            Cow::Owned(escape(&qualified, VALUE_LIMIT).into_owned())
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Metric names: a contract with everyone's dashboards and alerts. Nothing else spells one.
+
+/// The name of a metric, and its help text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+}
+
+const fn name(name: &'static str, help: &'static str) -> Name {
+    Name { name, help }
+}
+
+pub(super) const EVENTS: Name = name(
+    "apparmor_events_total",
+    "AppArmor events on this node, each counted once, by what and whom they were about.",
+);
+pub(super) const NODE_EVENTS: Name = name(
+    "apparmor_node_events_total",
+    "AppArmor events on this node, each counted once. Every row exists from the start.",
+);
+pub(super) const LAST_EVENT: Name = name(
+    "apparmor_last_event_timestamp_seconds",
+    "When the latest such event happened, seconds since the epoch.",
+);
+pub(super) const ENABLED: Name =
+    name("apparmor_enabled", "1 if the running kernel enforces AppArmor, otherwise 0.");
+
+pub(super) const SOURCE_UP: Name = name("aa_monitor_source_up", "1 while the source delivers, otherwise 0.");
+pub(super) const RECEIVED: Name = name(
+    "aa_monitor_events_received_total",
+    "Records that a source delivered. A violation that both sources saw is counted by each of them.",
+);
+pub(super) const LOST: Name = name(
+    "aa_monitor_events_lost_total",
+    "Records that were lost, by where and why. Losses of stage output were counted as events and not printed.",
+);
+pub(super) const HOOK_ATTACHED: Name =
+    name("aa_monitor_hook_attached", "1 if the kernel function is hooked, and how; 0 if it is not.");
+pub(super) const LATENCY: Name = name(
+    "aa_monitor_event_latency_seconds",
+    "From the moment in the kernel to the count, by the source that told first.",
+);
+pub(super) const BUILD_INFO: Name = name("aa_monitor_build_info", "1; the labels tell which agent this is.");
+pub(super) const SERIES: Name = name("aa_monitor_series", "Series of the event metrics at present.");
+pub(super) const SERIES_LIMIT: Name = name(
+    "aa_monitor_series_limit",
+    "Series that the event metrics may have before new ones are counted as __other__.",
+);
+pub(super) const SERIES_DROPPED: Name = name(
+    "aa_monitor_series_dropped_total",
+    "Events counted under the label value __other__ because aa_monitor_series_limit was reached.",
+);
+
+pub(super) const CPU: Name = name("process_cpu_seconds_total", "User and system CPU time spent, in seconds.");
+pub(super) const OPEN_FDS: Name = name("process_open_fds", "Open file descriptors.");
+pub(super) const MAX_FDS: Name = name("process_max_fds", "Most file descriptors that may be open.");
+pub(super) const VIRTUAL_MEMORY: Name = name("process_virtual_memory_bytes", "Virtual memory size in bytes.");
+pub(super) const RESIDENT_MEMORY: Name =
+    name("process_resident_memory_bytes", "Resident memory size in bytes.");
+pub(super) const THREADS: Name = name("process_threads", "Threads of the process.");
+pub(super) const START_TIME: Name =
+    name("process_start_time_seconds", "When the process started, seconds since the epoch.");

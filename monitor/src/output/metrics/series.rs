@@ -1,0 +1,161 @@
+//! Series by their label values: found without an allocation, added until the limit, read by a scrape.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
+
+use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values};
+
+/// One series: its label values, in the order of its family's labels, and its number.
+#[derive(Debug)]
+pub(super) struct Series<T> {
+    pub(super) values: Box<[Box<str>]>,
+    pub(super) number: T,
+}
+
+/// The series of one metric.
+///
+/// Keyed by a hash that is seeded anew in each process: profile names may be chosen by somebody who would
+/// like them to collide.
+struct Family<T> {
+    labels: &'static [Label],
+    hasher: RandomState,
+    series: HashTable<Arc<Series<T>>>,
+}
+
+impl<T> Family<T> {
+    fn new(labels: &'static [Label]) -> Self {
+        Self { labels, hasher: RandomState::new(), series: HashTable::new() }
+    }
+
+    fn find(&self, values: &Values<'_>) -> Option<&Arc<Series<T>>> {
+        let hash = hash(&self.hasher, self.labels.iter().map(|label| values.get(*label)));
+        self.series.find(hash, |series| {
+            self.labels.iter().zip(&series.values).all(|(label, value)| values.get(*label) == &**value)
+        })
+    }
+
+    /// Adds a series that [`Self::find`] has not found.
+    fn add(&mut self, values: &Values<'_>, number: T) -> Arc<Series<T>> {
+        let values: Box<[Box<str>]> = self.labels.iter().map(|label| values.get(*label).into()).collect();
+        let series = Arc::new(Series { values, number });
+        let hash_of =
+            |series: &Arc<Series<T>>| hash(&self.hasher, series.values.iter().map(|value| &**value));
+        self.series.insert_unique(hash_of(&series), Arc::clone(&series), hash_of);
+        series
+    }
+
+    fn all(&self) -> Vec<Arc<Series<T>>> {
+        self.series.iter().cloned().collect()
+    }
+}
+
+fn hash<'a>(hasher: &RandomState, values: impl Iterator<Item = &'a str>) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    for value in values {
+        hasher.write(value.as_bytes());
+        // No text holds this byte, so that "a", "bc" and "ab", "c" differ.
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
+/// What is known of one label set: how often, and the series that knows when last.
+#[derive(Debug)]
+pub(super) struct Tally {
+    count: AtomicU64,
+    latest: Arc<Series<Latest>>,
+}
+
+impl Tally {
+    /// How many events there were.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, time: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.latest.number.0.fetch_max(time, Ordering::Relaxed);
+    }
+}
+
+/// The time of the latest event, nanoseconds since the epoch.
+#[derive(Debug)]
+pub(super) struct Latest(AtomicU64);
+
+impl Latest {
+    /// In seconds since the epoch.
+    pub(super) fn seconds(&self) -> f64 {
+        // Milliseconds are exact in a double; nanoseconds would only look so.
+        let milliseconds = self.0.load(Ordering::Relaxed) / 1_000_000;
+        milliseconds as f64 / 1_000.0
+    }
+}
+
+/// All series of the event metrics.
+pub(super) struct Store {
+    events: Family<Tally>,
+    latest: Family<Latest>,
+    limit: usize,
+}
+
+/// Where an event was counted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Under its own labels.
+    Itself,
+    /// Under `__other__`: the limit is reached.
+    AmongTheRest,
+}
+
+impl Store {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { events: Family::new(OF_EVENTS), latest: Family::new(OF_LAST_EVENT), limit }
+    }
+
+    /// Counts one event that happened at `time`, nanoseconds since the epoch.
+    pub(super) fn count(&mut self, values: &Values<'_>, time: u64) -> Counted {
+        if let Some(series) = self.events.find(values) {
+            series.number.add(time);
+            return Counted::Itself;
+        }
+        // A new label set takes two series at most.
+        if self.len() + 2 <= self.limit {
+            self.add(values, time);
+            return Counted::Itself;
+        }
+        // These may pass the limit, by as many as there are verdicts, classes and operations at most.
+        let rest = values.of_the_rest();
+        match self.events.find(&rest) {
+            Some(series) => series.number.add(time),
+            None => self.add(&rest, time),
+        }
+        Counted::AmongTheRest
+    }
+
+    fn add(&mut self, values: &Values<'_>, time: u64) {
+        let latest = match self.latest.find(values) {
+            Some(latest) => Arc::clone(latest),
+            None => self.latest.add(values, Latest(AtomicU64::new(time))),
+        };
+        let tally = self.events.add(values, Tally { count: AtomicU64::new(0), latest });
+        tally.number.add(time);
+    }
+
+    /// How many series there are.
+    pub(super) fn len(&self) -> usize {
+        self.events.series.len() + self.latest.series.len()
+    }
+
+    /// The series of `apparmor_events_total`.
+    pub(super) fn events(&self) -> Vec<Arc<Series<Tally>>> {
+        self.events.all()
+    }
+
+    /// The series of `apparmor_last_event_timestamp_seconds`.
+    pub(super) fn latest(&self) -> Vec<Arc<Series<Latest>>> {
+        self.latest.all()
+    }
+}

@@ -1,0 +1,167 @@
+use super::*;
+use crate::ledger::{Attached, Hook, Loss};
+use crate::merge::SeenBy;
+use crate::record::Violation;
+
+fn metrics(limit: usize) -> Metrics {
+    Metrics::new(Arc::new(Ledger::default()), limit).unwrap()
+}
+
+fn denial<'a>(operation: &'a [u8], profile: &'a [u8]) -> Violation<'a> {
+    let mut violation = Violation::new(Verdict::Denied, Class::File, Origin::Netlink, operation);
+    violation.profile = Some(profile);
+    violation.time = Some(1_795_450_134_756_000_000);
+    violation
+}
+
+fn observe(metrics: &Metrics, violation: &Violation<'_>) {
+    metrics.observe(&Event { violation, seen_by: SeenBy::only(Source::Audit) });
+}
+
+/// The sample lines of a metric, in their order.
+fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
+    let text = metrics.encode().unwrap();
+    let is_sample = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    text.lines().filter(is_sample).map(str::to_owned).collect()
+}
+
+fn sum(metrics: &Metrics, name: &str) -> f64 {
+    lines(metrics, name).iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn an_event_is_counted_in_every_metric_that_is_about_events() {
+    let metrics = metrics(100);
+    observe(&metrics, &denial(b"open", b"web"));
+    observe(&metrics, &denial(b"open", b"web"));
+    let empty = r#"namespace="",workload="",pod="",container="""#;
+    assert_eq!(
+        lines(&metrics, "apparmor_events_total"),
+        [format!(
+            r#"apparmor_events_total{{verdict="denied",class="file",operation="open",profile="web",{empty}}} 2"#
+        )]
+    );
+    assert_eq!(
+        lines(&metrics, "apparmor_last_event_timestamp_seconds"),
+        [format!(
+            r#"apparmor_last_event_timestamp_seconds{{verdict="denied",profile="web",{empty}}} 1795450134.756"#
+        )]
+    );
+    assert!(
+        lines(&metrics, "apparmor_node_events_total")
+            .contains(&r#"apparmor_node_events_total{verdict="denied",class="file"} 2"#.to_owned())
+    );
+    assert_eq!(sum(&metrics, "apparmor_node_events_total"), 2.0);
+    assert_eq!(sum(&metrics, "aa_monitor_event_latency_seconds_count"), 2.0);
+    assert_eq!(sum(&metrics, "aa_monitor_series"), 2.0);
+}
+
+#[test]
+fn an_older_event_does_not_turn_the_last_one_back() {
+    let metrics = metrics(100);
+    let mut violation = denial(b"open", b"web");
+    for time in [2_000_000_000, 3_000_000_000, 1_000_000_000] {
+        violation.time = Some(time);
+        observe(&metrics, &violation);
+    }
+    let last = lines(&metrics, "apparmor_last_event_timestamp_seconds");
+    assert!(last.concat().ends_with("} 3"), "{last:?}");
+}
+
+#[test]
+fn every_row_whose_labels_are_known_exists_from_the_start() {
+    let metrics = metrics(100);
+    for (name, rows) in [
+        ("apparmor_node_events_total", Verdict::ALL.len() * Class::ALL.len()),
+        ("apparmor_enabled", 1),
+        ("aa_monitor_source_up", Source::ALL.len()),
+        ("aa_monitor_events_received_total", Source::ALL.len()),
+        ("aa_monitor_events_lost_total", Loss::ALL.len()),
+        ("aa_monitor_event_latency_seconds_count", Source::ALL.len()),
+        ("aa_monitor_build_info", 1),
+        ("aa_monitor_series", 1),
+        ("aa_monitor_series_limit", 1),
+        ("aa_monitor_series_dropped_total", 1),
+        ("process_cpu_seconds_total", 1),
+        ("process_open_fds", 1),
+        ("process_max_fds", 1),
+        ("process_virtual_memory_bytes", 1),
+        ("process_resident_memory_bytes", 1),
+        ("process_threads", 1),
+        ("process_start_time_seconds", 1),
+    ] {
+        assert_eq!(lines(&metrics, name).len(), rows, "{name}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_counted_under_other_and_no_sum_is_wrong() {
+    let metrics = metrics(10);
+    let profiles: Vec<String> = (0..20).map(|n| format!("profile-{n}")).collect();
+    for profile in profiles.iter().chain(&profiles) {
+        observe(&metrics, &denial(b"open", profile.as_bytes()));
+    }
+    assert_eq!(sum(&metrics, "apparmor_events_total"), 40.0);
+    assert_eq!(sum(&metrics, "aa_monitor_series_dropped_total"), 30.0);
+    let rest = lines(&metrics, "apparmor_events_total");
+    let rest: Vec<_> = rest.iter().filter(|line| line.contains("__other__")).collect();
+    assert_eq!(
+        rest,
+        [concat!(
+            r#"apparmor_events_total{verdict="denied",class="file",operation="open",profile="__other__","#,
+            r#"namespace="__other__",workload="__other__",pod="__other__",container="__other__"} 30"#
+        )]
+    );
+    assert_eq!(sum(&metrics, "aa_monitor_series"), 12.0);
+}
+
+#[test]
+fn profiles_become_labels_that_cannot_act_and_do_not_multiply() {
+    for (name, profile, namespace, want) in [
+        ("plain", &b"web"[..], None, r#"profile="web""#),
+        ("learning child", b"web//null-/bin/sh", None, r#"profile="web""#),
+        ("quote and brace", br#"a"} 1"#, None, r#"profile="a\"} 1""#),
+        ("new line", b"a\nb", None, r#"profile="a\\x0ab""#),
+        ("not UTF-8", b"a\xff", None, r#"profile="a\\xff""#),
+        ("root namespace", b"web", Some(&b"root"[..]), r#"profile="web""#),
+        ("another namespace", b"web", Some(b"root//lxd"), r#"profile=":lxd://web""#),
+    ] {
+        let metrics = metrics(100);
+        let mut violation = denial(b"open", profile);
+        violation.namespace = namespace;
+        observe(&metrics, &violation);
+        let lines = lines(&metrics, "apparmor_events_total");
+        assert!(lines.len() == 1 && lines.concat().contains(want), "{name}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_profile_of_any_length_is_a_short_label() {
+    let metrics = metrics(100);
+    observe(&metrics, &denial(b"open", &[b'x'; 65_536]));
+    assert!(lines(&metrics, "apparmor_events_total").concat().len() < 600);
+}
+
+#[test]
+fn the_ledger_is_read_at_each_scrape() {
+    let ledger = Arc::new(Ledger::default());
+    let metrics = Metrics::new(Arc::clone(&ledger), 100).unwrap();
+    ledger.received(Source::Ebpf, 5);
+    ledger.source_up(Source::Ebpf);
+    ledger.on_refresh(Box::new(|ledger| ledger.set_lost(Loss::RingFull, 3)));
+    ledger.set_hooks(vec![
+        Hook { function: "audit_pre", attached: Attached::Kprobe, reason: String::new() },
+        Hook { function: "aa_capable", attached: Attached::No, reason: "absent".into() },
+    ]);
+    let text = metrics.encode().unwrap();
+    for line in [
+        r#"aa_monitor_source_up{source="ebpf"} 1"#,
+        r#"aa_monitor_source_up{source="audit"} 0"#,
+        r#"aa_monitor_events_received_total{source="ebpf"} 5"#,
+        r#"aa_monitor_events_lost_total{source="ebpf",stage="capture",reason="ring_full"} 3"#,
+        r#"aa_monitor_hook_attached{function="audit_pre",how="kprobe"} 1"#,
+        r#"aa_monitor_hook_attached{function="aa_capable",how="none"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}

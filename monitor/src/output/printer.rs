@@ -1,0 +1,88 @@
+//! Printed events: which format, and where to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write, stdout};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+
+use super::json;
+use super::table::Table;
+use super::writer::Writer;
+use crate::capture::Source;
+use crate::config::{Config, OutputFormat};
+use crate::ledger::Ledger;
+use crate::logging::colour_wanted;
+use crate::merge::Event;
+use crate::record::Origin;
+
+/// Events name files, commands and addresses of everybody's: not for everybody to read.
+const FILE_MODE: u32 = 0o640;
+
+/// Prints each event as a line.
+pub(super) struct Printer {
+    format: Format,
+    writer: Writer,
+}
+
+enum Format {
+    Json,
+    Table { table: Box<Mutex<Table>>, terminal: bool },
+}
+
+impl Printer {
+    /// Opens what `config` names; `None` when nothing is to be printed.
+    pub(super) fn start(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Option<Self>> {
+        let terminal = config.output_file.is_none() && stdout().is_terminal();
+        let format = match config.output {
+            OutputFormat::None => return Ok(None),
+            OutputFormat::Json => Format::Json,
+            OutputFormat::Table => {
+                let table = Table::new(terminal, terminal && colour_wanted());
+                Format::Table { table: Box::new(Mutex::new(table)), terminal }
+            }
+        };
+        let (out, what): (Box<dyn Write + Send>, _) = match &config.output_file {
+            Some(path) => (Box::new(append_to(path)?), path.display().to_string()),
+            None => (Box::new(stdout()), "standard output".to_owned()),
+        };
+        let writer =
+            Writer::start(out, what, ledger).context("cannot start the thread that prints events")?;
+        Ok(Some(Self { format, writer }))
+    }
+
+    pub(super) fn print(&self, event: &Event<'_>) {
+        self.writer.print(told_by(event), |line| match &self.format {
+            Format::Json => json::write_line(line, event),
+            Format::Table { table, terminal } => {
+                let width = terminal.then(terminal_width).flatten();
+                table.lock().unwrap_or_else(PoisonError::into_inner).write_line(line, event, width)
+            }
+        });
+    }
+
+    pub(super) async fn close(&self) {
+        self.writer.close().await;
+    }
+}
+
+/// The source whose record the event was made from: the loss of its line is booked there.
+const fn told_by(event: &Event<'_>) -> Source {
+    match event.violation.origin {
+        Origin::Ebpf => Source::Ebpf,
+        Origin::Netlink | Origin::Kmsg | Origin::File => Source::Audit,
+    }
+}
+
+/// Appending, each batch in one write, is what lets logrotate's `copytruncate` work.
+fn append_to(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path).with_context(|| {
+        format!("cannot write events to {}; name another file with --output-file", path.display())
+    })
+}
+
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0))
+}

@@ -1,0 +1,338 @@
+//! From the text of a record to a [`Violation`], in one pass.
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
+use thiserror::Error;
+
+use super::class::classify;
+use super::fields::{Field, Scanner, Value, word};
+use super::hex;
+use super::violation::{AuditId, Class, Origin, Verdict, Violation};
+
+/// Why a text is not a violation.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ParseError {
+    /// A record of another kind: SELinux, a login, an audit rule. Nothing is wrong with it.
+    #[error("not an AppArmor record")]
+    NotAppArmor,
+    /// An AppArmor record that cannot be used.
+    #[error("malformed AppArmor record: {0}")]
+    Malformed(Reason),
+}
+
+/// What is wrong with a malformed record.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Reason {
+    /// It does not begin with `audit(seconds.millis:serial):`.
+    #[error("it does not begin with audit(seconds.millis:serial):")]
+    NoStamp,
+    /// It has an operation and no verdict.
+    #[error("it has no apparmor= (is /sys/module/apparmor/parameters/audit_header off?)")]
+    NoVerdict,
+    /// Its verdict is none that AppArmor gives.
+    #[error("its apparmor= is none of AUDIT, ALLOWED, DENIED, HINT, STATUS, ERROR, KILLED")]
+    UnknownVerdict,
+}
+
+/// How many fields without a place of their own one violation keeps. The most that a kernel or a bus daemon
+/// writes is a dozen; a forged line can hold thousands.
+const MAX_OTHERS: usize = 48;
+
+/// Reads the payload of an audit netlink message: `audit(1795450134.756:4): apparmor="DENIED" ...`.
+///
+/// Decoded values live in `arena`; all else is borrowed from `payload`.
+pub fn parse_payload<'a>(
+    payload: &'a [u8],
+    origin: Origin,
+    arena: &'a Bump,
+) -> Result<Violation<'a>, ParseError> {
+    let (stamp, body) = split_stamp(payload).ok_or(ParseError::Malformed(Reason::NoStamp))?;
+    let mut violation = parse_body(body, None, origin, arena)?;
+    violation.audit_id = Some(stamp);
+    violation.time = stamp.millis.checked_mul(1_000_000);
+    Ok(violation)
+}
+
+/// Takes `audit(1795450134.756:4):` off the front: the stamp and what follows it.
+pub(crate) fn split_stamp(text: &[u8]) -> Option<(AuditId, &[u8])> {
+    let rest = text.strip_prefix(b"audit(")?;
+    let (seconds, rest) = split_number(rest)?;
+    let (millis, rest) = split_number(rest.strip_prefix(b".")?)?;
+    let (serial, rest) = split_number(rest.strip_prefix(b":")?)?;
+    let rest = rest.strip_prefix(b"):")?;
+    if millis > 999 {
+        return None;
+    }
+    let millis = seconds.checked_mul(1000)?.checked_add(millis)?;
+    Some((AuditId { millis, serial }, rest))
+}
+
+fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at_checked(end)?;
+    Some((number(digits)?, rest))
+}
+
+/// Reads the fields of a record. `type_says` is the verdict that an old record type carries instead of
+/// `apparmor=` (`type=APPARMOR_DENIED`).
+pub(crate) fn parse_body<'a>(
+    body: &'a [u8],
+    type_says: Option<Verdict>,
+    origin: Origin,
+    arena: &'a Bump,
+) -> Result<Violation<'a>, ParseError> {
+    let mut reader = Reader {
+        violation: Violation::new(Verdict::Error, Class::Other, origin, b""),
+        verdict: None,
+        operation: None,
+        class: None,
+        others: ArenaVec::new_in(arena),
+        arena,
+    };
+    let mut scanner = Scanner::new(trim_end(body));
+    for field in scanner.by_ref() {
+        reader.take(field);
+    }
+    reader.violation.truncated |= scanner.cut;
+    reader.finish(type_says)
+}
+
+/// Without what a socket, a C string or a line may leave at the end.
+fn trim_end(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., b'\0' | b'\n' | b'\r' | b' '] = text {
+        text = rest;
+    }
+    text
+}
+
+/// A violation that is being read. Of a key that comes twice the first counts: what a task can smuggle into
+/// a record comes after what the kernel wrote.
+struct Reader<'a> {
+    violation: Violation<'a>,
+    verdict: Option<&'a [u8]>,
+    operation: Option<&'a [u8]>,
+    class: Option<&'a [u8]>,
+    others: ArenaVec<'a, (&'a [u8], &'a [u8])>,
+    arena: &'a Bump,
+}
+
+/// The keys that have a field of their own, as [`word`]s.
+mod keys {
+    use super::word;
+
+    macro_rules! words {
+        ($($name:ident = $key:literal;)*) => { $(pub(super) const $name: u128 = word($key);)* };
+    }
+
+    words! {
+        APPARMOR = b"apparmor";
+        CAPABILITY = b"capability";
+        CAPNAME = b"capname";
+        CLASS = b"class";
+        COMM = b"comm";
+        DADDR = b"daddr";
+        DENIED = b"denied";
+        DENIED_MASK = b"denied_mask";
+        DEST = b"dest";
+        ERROR = b"error";
+        EXE = b"exe";
+        FADDR = b"faddr";
+        FAMILY = b"family";
+        FLAGS = b"flags";
+        FPORT = b"fport";
+        FSTYPE = b"fstype";
+        FSUID = b"fsuid";
+        INFO = b"info";
+        LABEL = b"label";
+        LADDR = b"laddr";
+        LPORT = b"lport";
+        NAME = b"name";
+        NAMESPACE = b"namespace";
+        OCOMM = b"ocomm";
+        OPERATION = b"operation";
+        OPTIONS = b"options";
+        OUID = b"ouid";
+        PATH = b"path";
+        PEER = b"peer";
+        PEER_LABEL = b"peer_label";
+        PID = b"pid";
+        PROFILE = b"profile";
+        PROTOCOL = b"protocol";
+        REQUESTED = b"requested";
+        REQUESTED_MASK = b"requested_mask";
+        RLIMIT = b"rlimit";
+        SADDR = b"saddr";
+        SIGNAL = b"signal";
+        SOCK_TYPE = b"sock_type";
+        SRC = b"src";
+        SRCNAME = b"srcname";
+        TARGET = b"target";
+        TCONTEXT = b"tcontext";
+        TRANS = b"trans";
+        VALUE = b"value";
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, field: Field<'a>) {
+        let arena = self.arena;
+        let v = &mut self.violation;
+        let (text, quoted) = match field.value {
+            Value::Quoted(text) => (text, true),
+            Value::Cut(text) => {
+                v.truncated = true;
+                (text, true)
+            }
+            // How a missing string was printed before the kernel left such keys out.
+            Value::Bare(b"(null)") => return,
+            Value::Bare(text) => (text, false),
+        };
+        // One of the strings that the kernel writes in hex when they hold odd bytes.
+        let string = || {
+            if quoted { text } else { hex::decode(text, arena).unwrap_or(text) }
+        };
+        let taken = match field.word {
+            keys::APPARMOR => first(&mut self.verdict, text),
+            keys::OPERATION => first(&mut self.operation, text),
+            keys::CLASS => first(&mut self.class, text),
+            keys::INFO => first(&mut v.info, text),
+            // A bus daemon says whom it is about by label alone; so does the kernel when that is no profile.
+            keys::PROFILE | keys::LABEL => first(&mut v.profile, string()),
+            keys::NAMESPACE => first(&mut v.namespace, string()),
+            keys::NAME => first(&mut v.name, string()),
+            keys::TARGET | keys::TCONTEXT => first(&mut v.target, string()),
+            keys::PEER | keys::PEER_LABEL => first(&mut v.peer, string()),
+            keys::COMM => first(&mut v.comm, string()),
+            keys::PID => first_number(&mut v.pid, text),
+            keys::ERROR => first_signed(&mut v.error, text),
+            keys::REQUESTED_MASK | keys::REQUESTED => first(&mut v.requested_mask, text),
+            keys::DENIED_MASK | keys::DENIED => first(&mut v.denied_mask, text),
+            keys::FSUID => first_uid(&mut v.fsuid, text),
+            keys::OUID => first_uid(&mut v.ouid, text),
+            keys::CAPABILITY => first_number(&mut v.capability, text),
+            keys::CAPNAME => first(&mut v.capname, string()),
+            keys::FAMILY => first(&mut v.family, text),
+            keys::SOCK_TYPE => first(&mut v.sock_type, text),
+            keys::PROTOCOL => first_signed(&mut v.protocol, text),
+            // A connected socket has l and f; what bind and connect were asked for (7.3) comes as s and d.
+            keys::LADDR | keys::SADDR => first(&mut v.laddr, text),
+            keys::LPORT | keys::SRC => first_number(&mut v.lport, text),
+            keys::FADDR | keys::DADDR => first(&mut v.faddr, text),
+            keys::FPORT | keys::DEST => first_number(&mut v.fport, text),
+            keys::SIGNAL => first(&mut v.signal, text),
+            keys::FSTYPE => first(&mut v.fstype, string()),
+            keys::SRCNAME => first(&mut v.srcname, string()),
+            keys::FLAGS => first(&mut v.flags, text),
+            keys::RLIMIT => first(&mut v.rlimit, text),
+            keys::VALUE => first_number(&mut v.value, text),
+            keys::TRANS | keys::OPTIONS | keys::OCOMM | keys::EXE | keys::PATH => {
+                return self.keep(field.key, string());
+            }
+            _ => false,
+        };
+        if !taken {
+            self.keep(field.key, text);
+        }
+    }
+
+    /// Keeps a field that has no place of its own, or whose value does not fit the place it has.
+    fn keep(&mut self, key: &'a [u8], value: &'a [u8]) {
+        if self.others.iter().any(|&(known, _)| known == key) {
+            return;
+        }
+        if self.others.len() < MAX_OTHERS {
+            self.others.push((key, value));
+        } else {
+            self.violation.truncated = true;
+        }
+    }
+
+    fn finish(self, type_says: Option<Verdict>) -> Result<Violation<'a>, ParseError> {
+        let Self { mut violation, verdict, operation, class, others, arena: _ } = self;
+        violation.verdict = match (verdict, type_says) {
+            (Some(word), _) => verdict_of(word).ok_or(ParseError::Malformed(Reason::UnknownVerdict))?,
+            (None, Some(verdict)) => verdict,
+            (None, None) if operation.is_some() => return Err(ParseError::Malformed(Reason::NoVerdict)),
+            (None, None) => return Err(ParseError::NotAppArmor),
+        };
+        violation.operation = operation.unwrap_or_default();
+        violation.class = classify(class, &violation);
+        violation.others = others.into_bump_slice();
+        if violation.verdict == Verdict::Status
+            && violation.class == Class::Policy
+            && refused(violation.error)
+        {
+            violation.verdict = Verdict::Denied;
+        }
+        Ok(violation)
+    }
+}
+
+/// Whether a status with this error is a policy change that AppArmor refused (`aa_may_manage_policy`,
+/// security/apparmor/policy.c: EACCES; `replacement_allowed`: EPERM) and not one that failed by itself, as a
+/// profile that does not unpack does.
+fn refused(error: Option<i32>) -> bool {
+    const EPERM: i32 = -1;
+    const EACCES: i32 = -13;
+    matches!(error, Some(EPERM | EACCES))
+}
+
+fn verdict_of(word: &[u8]) -> Option<Verdict> {
+    let verdict = match word {
+        b"DENIED" => Verdict::Denied,
+        b"ALLOWED" => Verdict::Allowed,
+        b"AUDIT" => Verdict::Audit,
+        b"STATUS" => Verdict::Status,
+        b"KILLED" => Verdict::Killed,
+        b"HINT" => Verdict::Hint,
+        b"ERROR" => Verdict::Error,
+        _ => return None,
+    };
+    Some(verdict)
+}
+
+/// Fills `slot` unless it is filled. The value was understood in either case, hence true.
+fn first<T>(slot: &mut Option<T>, value: T) -> bool {
+    if slot.is_none() {
+        *slot = Some(value);
+    }
+    true
+}
+
+/// Fills `slot` with a number; false when `text` is none that fits.
+fn first_number<T: TryFrom<u64>>(slot: &mut Option<T>, text: &[u8]) -> bool {
+    number(text).and_then(|value| T::try_from(value).ok()).is_some_and(|value| first(slot, value))
+}
+
+/// The same for a user id. The kernel prints the one that is not mapped, 4294967295, as -1.
+fn first_uid(slot: &mut Option<u32>, text: &[u8]) -> bool {
+    if text == b"-1" { first(slot, u32::MAX) } else { first_number(slot, text) }
+}
+
+/// The same for a number that may be negative.
+fn first_signed(slot: &mut Option<i32>, text: &[u8]) -> bool {
+    let Some(magnitude) = text.strip_prefix(b"-") else {
+        return first_number(slot, text);
+    };
+    let value = number(magnitude).and_then(|value| i64::try_from(value).ok());
+    value.and_then(|value| i32::try_from(-value).ok()).is_some_and(|value| first(slot, value))
+}
+
+/// A decimal number without a sign; None when it is anything else or too large.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut value: u64 = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests;
