@@ -52,17 +52,11 @@ impl Line {
                 "ok" => None,
                 _ => Some(result.strip_prefix("FAIL ")?.to_owned()),
             };
-            return Some(Self::Check {
-                name: name.to_owned(),
-                failure,
-            });
+            return Some(Self::Check { name: name.to_owned(), failure });
         }
         if let Some(rest) = line.strip_prefix("verdict: ") {
             let (passed, failed) = rest.strip_suffix(" failed")?.split_once(" passed, ")?;
-            return Some(Self::Verdict {
-                passed: passed.parse().ok()?,
-                failed: failed.parse().ok()?,
-            });
+            return Some(Self::Verdict { passed: passed.parse().ok()?, failed: failed.parse().ok()? });
         }
         if let Some(rest) = line.strip_prefix("ready: ") {
             return Some(Self::Ready(rest.to_owned()));
@@ -71,14 +65,9 @@ impl Line {
             return Some(Self::Summary(rest.to_owned()));
         }
         let (name, text) = line.strip_prefix("file ")?.split_once(": ")?;
-        let plain = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        (plain && !name.starts_with('.')).then(|| Self::File {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        })
+        let plain =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        (plain && !name.starts_with('.')).then(|| Self::File { name: name.to_owned(), text: text.to_owned() })
     }
 }
 
@@ -86,10 +75,7 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Check { name, failure: None } => write!(f, "check {name}: ok"),
-            Self::Check {
-                name,
-                failure: Some(detail),
-            } => write!(f, "check {name}: FAIL {detail}"),
+            Self::Check { name, failure: Some(detail) } => write!(f, "check {name}: FAIL {detail}"),
             Self::Verdict { passed, failed } => write!(f, "verdict: {passed} passed, {failed} failed"),
             Self::Ready(what) => write!(f, "ready: {what}"),
             Self::Summary(text) => write!(f, "summary: {text}"),
@@ -105,28 +91,13 @@ mod tests {
     #[test]
     fn every_line_reads_back() {
         let lines = [
-            Line::Check {
-                name: "boot both".into(),
-                failure: None,
-            },
-            Line::Check {
-                name: "lost".into(),
-                failure: Some("want 0, got: 3".into()),
-            },
-            Line::Verdict {
-                passed: 12,
-                failed: 1,
-            },
+            Line::Check { name: "boot both".into(), failure: None },
+            Line::Check { name: "lost".into(), failure: Some("want 0, got: 3".into()) },
+            Line::Verdict { passed: 12, failed: 1 },
             Line::Ready("http://10.0.2.15:9464/metrics".into()),
             Line::Summary("denied   file   3".into()),
-            Line::File {
-                name: "metrics.prom".into(),
-                text: "# HELP a b: c".into(),
-            },
-            Line::File {
-                name: "metrics.prom".into(),
-                text: String::new(),
-            },
+            Line::File { name: "metrics.prom".into(), text: "# HELP a b: c".into() },
+            Line::File { name: "metrics.prom".into(), text: String::new() },
         ];
         for line in lines {
             assert_eq!(Line::parse(&format!("{line}\r\n")), Some(line.clone()), "{line}");
@@ -136,10 +107,7 @@ mod tests {
     #[test]
     fn noise_is_not_contract() {
         let rows = [
-            (
-                "kernel message",
-                "[    1.234567] audit: type=1400 audit(1.2:3): apparmor=\"DENIED\"",
-            ),
+            ("kernel message", "[    1.234567] audit: type=1400 audit(1.2:3): apparmor=\"DENIED\""),
             ("check without result", "check smoke"),
             ("check with another word", "check smoke: maybe"),
             ("verdict cut short", "verdict: 3 passed, 1 fai"),

@@ -53,11 +53,7 @@ fn sample(line: &str) -> Option<Sample> {
         }
         rest = rest.strip_prefix('}')?;
     }
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value: rest.split_whitespace().next()?.parse().ok()?,
-    })
+    Some(Sample { name: name.to_owned(), labels, value: rest.split_whitespace().next()?.parse().ok()? })
 }
 
 /// Splits at the closing quote and undoes the format's three escapes.
@@ -89,14 +85,9 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
         .with_context(|| format!("nothing answers at http://{address}{path}"))?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n")?;
     let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .with_context(|| format!("reading http://{address}{path}"))?;
+    stream.read_to_string(&mut answer).with_context(|| format!("reading http://{address}{path}"))?;
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         bail!("http://{address}{path} did not answer in HTTP");
     };
@@ -117,10 +108,7 @@ mod tests {
                     events_total{verdict=\"denied\",profile=\"a\\\"b\\\\c}, d=\"} 42\nlatency_sum 1.5e-3\n";
         let samples = parse(text).unwrap();
         let got: Vec<_> = samples.iter().map(|s| (s.name.as_str(), s.value)).collect();
-        assert_eq!(
-            got,
-            [("up", 1.0), ("events_total", 42.0), ("latency_sum", 0.0015)]
-        );
+        assert_eq!(got, [("up", 1.0), ("events_total", 42.0), ("latency_sum", 0.0015)]);
         assert_eq!(samples[1].label("profile"), "a\"b\\c}, d=");
         assert_eq!(samples[1].label("pod"), "");
     }

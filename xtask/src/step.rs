@@ -27,22 +27,14 @@ impl Step<'_> {
     /// Runs a command to its end and returns its standard output.
     pub(crate) fn run(&self, command: &mut Command) -> Result<String> {
         let end = self.finish(command)?;
-        if end.success {
-            Ok(end.stdout)
-        } else {
-            Err(self.failure(command, &end.text()))
-        }
+        if end.success { Ok(end.stdout) } else { Err(self.failure(command, &end.text())) }
     }
 
     /// Runs a command to its end; a failure of the command itself is an answer, not an error.
     pub(crate) fn finish(&self, command: &mut Command) -> Result<End> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| self.failure(command, &format!("cannot be started: {error}")))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| self.failure(command, &format!("cannot be started: {error}")))?;
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
         let start = Instant::now();
@@ -65,16 +57,10 @@ impl Step<'_> {
             println!("  {}: done in {} s", self.name, start.elapsed().as_secs());
         }
         let text = |thread: thread::JoinHandle<Vec<u8>>| -> Result<String> {
-            let bytes = thread
-                .join()
-                .map_err(|_| anyhow!("reading the output of {}", self.name))?;
+            let bytes = thread.join().map_err(|_| anyhow!("reading the output of {}", self.name))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        Ok(End {
-            success: status.success(),
-            stdout: text(stdout)?,
-            stderr: text(stderr)?,
-        })
+        Ok(End { success: status.success(), stdout: text(stdout)?, stderr: text(stderr)? })
     }
 
     /// Words an error of this step.
@@ -118,14 +104,8 @@ fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words = words.map(|word| {
         let word = word.to_string_lossy();
-        let plain = word
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_=+/.,:@%".contains(c));
-        if plain {
-            word.into_owned()
-        } else {
-            format!("'{word}'")
-        }
+        let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=+/.,:@%".contains(c));
+        if plain { word.into_owned() } else { format!("'{word}'") }
     });
     let settings = command
         .get_envs()
@@ -137,10 +117,7 @@ fn shown(command: &Command) -> String {
 pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path)
-        .chain(usual)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Writes a file and its folders.
@@ -157,10 +134,7 @@ mod tests {
 
     use super::Step;
 
-    const STEP: Step<'_> = Step {
-        name: "a step",
-        way_out: "do something else",
-    };
+    const STEP: Step<'_> = Step { name: "a step", way_out: "do something else" };
 
     #[test]
     fn output_is_returned() {
@@ -169,11 +143,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_step_command_output_and_way_out() {
-        let error = STEP.run(
-            Command::new("sh")
-                .args(["-c", "echo bad >&2; exit 3"])
-                .env("A", "b"),
-        );
+        let error = STEP.run(Command::new("sh").args(["-c", "echo bad >&2; exit 3"]).env("A", "b"));
         let text = error.unwrap_err().to_string();
         let want = "a step failed\n  command: A=b sh -c 'echo bad >&2; exit 3'\n  | bad\n  way out: do something else";
         assert_eq!(text, want);
@@ -181,10 +151,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_a_failure_of_the_step() {
-        let text = STEP
-            .run(&mut Command::new("no-such-program"))
-            .unwrap_err()
-            .to_string();
+        let text = STEP.run(&mut Command::new("no-such-program")).unwrap_err().to_string();
         assert!(text.contains("command: no-such-program"), "{text}");
         assert!(text.contains("cannot be started"), "{text}");
     }

@@ -113,11 +113,7 @@ fn try_twice(label: &str, machine: &Machine<'_>, boot: &Boot) -> Result<Outcome>
     let stop = Arc::new(AtomicBool::new(false));
     let see = |text: &str, line: Option<&Line>| match line {
         Some(Line::Check { name, failure: None }) => println!("  {label} | {name}: ok"),
-        Some(Line::Check {
-            name,
-            failure: Some(why),
-        }) => println!("  {label} | {name}: FAIL {why}"),
-        Some(Line::Summary(summary)) => println!("  {label} | {summary}"),
+        Some(Line::Check { name, failure: Some(why) }) => println!("  {label} | {name}: FAIL {why}"),
         None if text.contains("BUG:") || text.contains("panic") => println!("  {label} | {text}"),
         None | Some(_) => {}
     };

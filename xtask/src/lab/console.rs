@@ -61,11 +61,7 @@ impl Console {
     /// The end; `limit` says that the wall-clock limit ended it.
     pub(crate) fn outcome(&self, limit: Option<u64>) -> Outcome {
         if let Some((passed, failed)) = self.verdict {
-            let failures = self
-                .checks
-                .iter()
-                .filter(|(_, failure)| failure.is_some())
-                .count();
+            let failures = self.checks.iter().filter(|(_, failure)| failure.is_some()).count();
             let checks = self.checks.len();
             let agrees =
                 usize::try_from(failed) == Ok(failures) && usize::try_from(passed + failed) == Ok(checks);
@@ -108,18 +104,8 @@ mod tests {
                 None,
                 Outcome::Finished { passed: 1, failed: 1 },
             ),
-            (
-                "silence after a check",
-                "check a: ok\n",
-                None,
-                broken("the guest ended without a verdict"),
-            ),
-            (
-                "too slow",
-                "check a: ok\n",
-                Some(60),
-                broken("no verdict in 60 s"),
-            ),
+            ("silence after a check", "check a: ok\n", None, broken("the guest ended without a verdict")),
+            ("too slow", "check a: ok\n", Some(60), broken("no verdict in 60 s")),
             ("nothing at all", "", Some(60), stalled("not a word in 60 s")),
             (
                 "a verdict on nothing",

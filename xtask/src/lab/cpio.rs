@@ -59,9 +59,7 @@ fn entry(
     let name_size = u32::try_from(path.len() + 1).map_err(too_large)?;
     let links = if mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
     // inode, mode, uid, gid, links, time, size, device of the file system (2), device (2), name, checksum
-    let fields = [
-        number, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
-    ];
+    let fields = [number, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0];
     let mut header = String::from("070701");
     for field in fields {
         header.push_str(&format!("{field:08X}"));
@@ -76,11 +74,7 @@ fn entry(
 
 /// Names and contents end at a multiple of four.
 fn pad(out: &mut impl Write, length: usize) -> io::Result<()> {
-    out.write_all(
-        [0; 3]
-            .get(..length.next_multiple_of(4) - length)
-            .unwrap_or_default(),
-    )
+    out.write_all([0; 3].get(..length.next_multiple_of(4) - length).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -94,18 +88,9 @@ mod tests {
         let mut archive = Archive::default();
         for length in 0..5 {
             let content = vec![b'x'; length];
-            archive.put(
-                &format!("data/{}", "n".repeat(length + 1)),
-                Node::File { mode: 0o644, content },
-            );
+            archive.put(&format!("data/{}", "n".repeat(length + 1)), Node::File { mode: 0o644, content });
         }
-        archive.put(
-            "/init",
-            Node::File {
-                mode: 0o755,
-                content: b"#!/bin/sh\n".to_vec(),
-            },
-        );
+        archive.put("/init", Node::File { mode: 0o755, content: b"#!/bin/sh\n".to_vec() });
         archive.put("bin/sh", Node::Link("busybox".into()));
         archive.put("dev/console", Node::Device { major: 5, minor: 1 });
         archive
@@ -153,28 +138,18 @@ mod tests {
             .expect("this test needs cpio: `cargo xtask setup` brings it");
         cpio.stdin.take().unwrap().write_all(&bytes(&sample())).unwrap();
         let end = cpio.wait_with_output().unwrap();
-        assert!(
-            end.status.success() && end.stderr.is_empty(),
-            "{}",
-            String::from_utf8_lossy(&end.stderr)
-        );
+        assert!(end.status.success() && end.stderr.is_empty(), "{}", String::from_utf8_lossy(&end.stderr));
         let listing = String::from_utf8(end.stdout).unwrap();
         let rows = [
             ("a folder", "drwxr-xr-x", " data"),
             ("an empty file", "-rw-r--r--", " 0 Jan  1  1970 data/n"),
-            (
-                "a file whose end needs padding",
-                "-rw-r--r--",
-                " 3 Jan  1  1970 data/nnnn",
-            ),
+            ("a file whose end needs padding", "-rw-r--r--", " 3 Jan  1  1970 data/nnnn"),
             ("an executable", "-rwxr-xr-x", " 10 Jan  1  1970 init"),
             ("a link", "lrwxrwxrwx", " bin/sh -> busybox"),
             ("a device", "crw-------", " 5,   1 Jan  1  1970 dev/console"),
         ];
         for (name, start, end) in rows {
-            let found = listing
-                .lines()
-                .any(|line| line.starts_with(start) && line.ends_with(end));
+            let found = listing.lines().any(|line| line.starts_with(start) && line.ends_with(end));
             assert!(found, "{name}: no line `{start}..{end}` in\n{listing}");
         }
         assert_eq!(listing.lines().count(), 11);

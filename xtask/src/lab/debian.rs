@@ -33,10 +33,7 @@ pub(crate) fn mirrors<'a>(lists: impl IntoIterator<Item = &'a str>) -> Mirrors {
     for line in lists.into_iter().flat_map(str::lines) {
         let line = line.trim();
         let relevant = line.starts_with("deb ") || line.starts_with("URIs:");
-        for uri in line
-            .split_whitespace()
-            .filter(|word| relevant && word.contains("://"))
-        {
+        for uri in line.split_whitespace().filter(|word| relevant && word.contains("://")) {
             let uri = uri.trim_end_matches('/');
             if uri.ends_with("/debian") {
                 main.get_or_insert_with(|| uri.to_owned());
@@ -75,33 +72,19 @@ impl Apt {
             "the lab's packages are Debian's, and {KEYRING} is missing; \
              way out: apt-get install debian-archive-keyring"
         );
-        let apt = Self {
-            folder: place::lab().join("apt"),
-        };
+        let apt = Self { folder: place::lab().join("apt") };
         for folder in ["lists/partial", "cache/archives/partial", "state"] {
             fs::create_dir_all(apt.folder.join(folder)).with_context(|| format!("making {folder}"))?;
         }
         let lists = machine_sources();
-        step::write(
-            &apt.folder.join("sources.list"),
-            mirrors(lists.iter().map(String::as_str)).sources(),
-        )?;
+        step::write(&apt.folder.join("sources.list"), mirrors(lists.iter().map(String::as_str)).sources())?;
         step::write(&apt.folder.join("status"), "")?;
         step::write(&apt.folder.join("apt.conf"), apt.configuration())?;
         let stamp = apt.folder.join("updated");
-        let age = fs::metadata(&stamp)
-            .and_then(|meta| meta.modified())
-            .ok()
-            .and_then(|at| at.elapsed().ok());
+        let age = fs::metadata(&stamp).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
         if age.is_none_or(|age| age > FRESH) {
-            let step = Step {
-                name: "Debian's package lists (30 MB)",
-                way_out: WAY_OUT,
-            };
-            step.run(
-                apt.command("apt-get")
-                    .args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]),
-            )?;
+            let step = Step { name: "Debian's package lists (30 MB)", way_out: WAY_OUT };
+            step.run(apt.command("apt-get").args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]))?;
             step::write(&stamp, "")?;
         }
         Ok(apt)
@@ -128,27 +111,15 @@ impl Apt {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", self.folder.join("apt.conf"))
-            .current_dir(&self.folder);
+        command.env("APT_CONFIG", self.folder.join("apt.conf")).current_dir(&self.folder);
         command
     }
 
     /// The names of the packages that match a regular expression.
     pub(crate) fn names(&self, pattern: &str) -> Result<Vec<String>> {
-        let step = Step {
-            name: "searching Debian's packages",
-            way_out: WAY_OUT,
-        };
-        let found = step.run(
-            self.command("apt-cache")
-                .args(["search", "--names-only", pattern]),
-        )?;
-        Ok(found
-            .lines()
-            .filter_map(|line| line.split(' ').next())
-            .map(str::to_owned)
-            .collect())
+        let step = Step { name: "searching Debian's packages", way_out: WAY_OUT };
+        let found = step.run(self.command("apt-cache").args(["search", "--names-only", pattern]))?;
+        Ok(found.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
 
     /// Fetches packages (`name` or `name/suite`) and unpacks them into a folder of its own, which appears
@@ -160,20 +131,10 @@ impl Apt {
             let _ = fs::remove_dir_all(folder);
             fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        let fetch = Step {
-            name: &format!("fetching {what}"),
-            way_out: WAY_OUT,
-        };
-        fetch.run(
-            self.command("apt-get")
-                .arg("download")
-                .args(packages)
-                .current_dir(&debs),
-        )?;
-        let unpack = Step {
-            name: &format!("unpacking {what}"),
-            way_out: "check the free space under target",
-        };
+        let fetch = Step { name: &format!("fetching {what}"), way_out: WAY_OUT };
+        fetch.run(self.command("apt-get").arg("download").args(packages).current_dir(&debs))?;
+        let unpack =
+            Step { name: &format!("unpacking {what}"), way_out: "check the free space under target" };
         for deb in fs::read_dir(&debs)? {
             unpack.run(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(&half))?;
         }
@@ -191,10 +152,7 @@ fn machine_sources() -> Vec<String> {
         parts.sort();
         paths.append(&mut parts);
     }
-    paths
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .collect()
+    paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
 }
 
 #[cfg(test)]
@@ -203,40 +161,22 @@ mod tests {
 
     #[test]
     fn mirrors_are_taken_from_the_machine() {
-        let own = (
-            "http://deb.debian.org/debian",
-            "http://deb.debian.org/debian-security",
-        );
+        let own = ("http://deb.debian.org/debian", "http://deb.debian.org/debian-security");
         let rows = [
             (
                 "one line each",
                 "deb http://ftp.example.org/debian bookworm main\n\
                  deb [arch=amd64] http://ftp.example.org/debian-security/ bookworm-security main\n",
-                (
-                    "http://ftp.example.org/debian",
-                    "http://ftp.example.org/debian-security",
-                ),
+                ("http://ftp.example.org/debian", "http://ftp.example.org/debian-security"),
             ),
             (
                 "deb822",
                 "Types: deb\nURIs: https://cache.example.org/apt/debian/\nSuites: trixie\nComponents: main\n",
                 ("https://cache.example.org/apt/debian", own.1),
             ),
-            (
-                "another distribution",
-                "deb http://archive.ubuntu.com/ubuntu noble main\n",
-                own,
-            ),
-            (
-                "only comments",
-                "# deb http://ftp.example.org/debian bookworm main\n",
-                own,
-            ),
-            (
-                "only sources",
-                "deb-src http://ftp.example.org/debian bookworm main\n",
-                own,
-            ),
+            ("another distribution", "deb http://archive.ubuntu.com/ubuntu noble main\n", own),
+            ("only comments", "# deb http://ftp.example.org/debian bookworm main\n", own),
+            ("only sources", "deb-src http://ftp.example.org/debian bookworm main\n", own),
             (
                 "the first one counts",
                 "deb http://a.example/debian x main\ndeb http://b.example/debian x main\n",
@@ -246,32 +186,15 @@ mod tests {
         ];
         for (name, list, (main, security)) in rows {
             let got = mirrors([list]);
-            assert_eq!(
-                (got.main.as_str(), got.security.as_str()),
-                (main, security),
-                "{name}"
-            );
+            assert_eq!((got.main.as_str(), got.security.as_str()), (main, security), "{name}");
         }
     }
 
     #[test]
     fn sources_name_every_suite_once() {
         let sources = mirrors([""]).sources();
-        for suite in [
-            "bookworm",
-            "trixie",
-            "trixie-backports",
-            "bookworm-security",
-            "trixie-security",
-        ] {
-            assert_eq!(
-                sources
-                    .lines()
-                    .filter(|l| l.split(' ').nth(4) == Some(suite))
-                    .count(),
-                1,
-                "{suite}"
-            );
+        for suite in ["bookworm", "trixie", "trixie-backports", "bookworm-security", "trixie-security"] {
+            assert_eq!(sources.lines().filter(|l| l.split(' ').nth(4) == Some(suite)).count(), 1, "{suite}");
         }
     }
 }

@@ -42,36 +42,20 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     let userland = Userland::get()?;
     let mut archive = Archive::default();
     archive.put("dev/console", Node::Device { major: 5, minor: 1 });
-    for (from, to) in [
-        ("guest-init", "init"),
-        ("provoke", "bin/provoke"),
-        ("aa-monitor", "bin/aa-monitor"),
-    ] {
+    for (from, to) in [("guest-init", "init"), ("provoke", "bin/provoke"), ("aa-monitor", "bin/aa-monitor")] {
         add_file(&mut archive, &programs.join(from), to)?;
     }
     userland.add_loader(&mut archive)?;
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
     archive.put("bin/sh", Node::Link("busybox".into()));
-    archive.put(
-        "etc/apparmor/parser.conf",
-        Node::File {
-            mode: 0o644,
-            content: Vec::new(),
-        },
-    );
+    archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
     for profiles in ["lab.profiles", "late.profiles"] {
         let from = place::workspace().join("tests/guest").join(profiles);
         add_file(&mut archive, &from, &format!("etc/apparmor.d/{profiles}"))?;
     }
     for (path, mode, content) in LAB_FILES {
-        archive.put(
-            path,
-            Node::File {
-                mode,
-                content: content.into(),
-            },
-        );
+        archive.put(path, Node::File { mode, content: content.into() });
     }
     if let Some(modules) = &kernel.modules {
         add_modules(&mut archive, modules)?;
@@ -93,10 +77,7 @@ fn add_modules(archive: &mut Archive, folder: &Path) -> Result<()> {
             continue;
         };
         let name = module.rsplit('/').next().unwrap_or(module);
-        archive.put(
-            &format!("lib/modules/lab/{number}-{name}.ko"),
-            Node::File { mode: 0o644, content },
-        );
+        archive.put(&format!("lib/modules/lab/{number}-{name}.ko"), Node::File { mode: 0o644, content });
     }
     Ok(())
 }
@@ -104,14 +85,9 @@ fn add_modules(archive: &mut Archive, folder: &Path) -> Result<()> {
 fn unpack(path: &Path) -> Result<Vec<u8>> {
     let mut xz = Command::new("xz");
     xz.arg("--decompress").arg("--stdout").arg(path);
-    let end = xz
-        .output()
-        .context("starting xz; way out: apt-get install xz-utils")?;
+    let end = xz.output().context("starting xz; way out: apt-get install xz-utils")?;
     if !end.status.success() {
-        let step = Step {
-            name: "unpacking a kernel module",
-            way_out: "delete target/lab/kernels",
-        };
+        let step = Step { name: "unpacking a kernel module", way_out: "delete target/lab/kernels" };
         return Err(step.failure(&xz, &String::from_utf8_lossy(&end.stderr)));
     }
     Ok(end.stdout)

@@ -29,29 +29,16 @@ impl Kernel {
     pub(crate) fn get(wanted: &str) -> Result<Self> {
         if wanted.contains('/') {
             let vmlinuz = PathBuf::from(wanted);
-            let file = vmlinuz
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
+            let file = vmlinuz.file_name().map(|name| name.to_string_lossy().into_owned());
             let Some(name) = file.filter(|_| vmlinuz.is_file()) else {
-                bail!(
-                    "there is no kernel at {wanted}; give a series ({}) or a vmlinuz",
-                    SERIES.join(", ")
-                );
+                bail!("there is no kernel at {wanted}; give a series ({}) or a vmlinuz", SERIES.join(", "));
             };
-            return Ok(Self {
-                name,
-                vmlinuz,
-                modules: None,
-            });
+            return Ok(Self { name, vmlinuz, modules: None });
         }
-        let series = wanted
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+        let series =
+            wanted.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
         if !series || !wanted.contains('.') {
-            bail!(
-                "{wanted} is neither a series ({}) nor a path with a slash",
-                SERIES.join(", ")
-            );
+            bail!("{wanted} is neither a series ({}) nor a path with a slash", SERIES.join(", "));
         }
         let folder = place::lab().join("kernels").join(format!("linux-{wanted}"));
         if !folder.join("release").exists() {
@@ -66,21 +53,11 @@ impl Kernel {
         let older = folder.join("lib/modules").join(&release);
         let modules = if modules.exists() { modules } else { older };
         // Debian moved the image in 7.x.
-        let places = [
-            folder.join(format!("boot/vmlinuz-{release}")),
-            modules.join("vmlinuz"),
-        ];
+        let places = [folder.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
         let vmlinuz = places.into_iter().find(|path| path.is_file()).with_context(|| {
-            format!(
-                "no kernel image in {}; way out: delete that folder to fetch it again",
-                folder.display()
-            )
+            format!("no kernel image in {}; way out: delete that folder to fetch it again", folder.display())
         })?;
-        Ok(Self {
-            name: series.to_owned(),
-            vmlinuz,
-            modules: Some(modules),
-        })
+        Ok(Self { name: series.to_owned(), vmlinuz, modules: Some(modules) })
     }
 }
 
@@ -88,17 +65,11 @@ impl Kernel {
 /// `linux-modules`.
 fn fetch(series: &str, folder: &Path) -> Result<()> {
     let apt = Apt::fresh()?;
-    let pattern = format!(
-        r"^linux-image-{}[.-][0-9].*-cloud-amd64$",
-        series.replace('.', r"\.")
-    );
+    let pattern = format!(r"^linux-image-{}[.-][0-9].*-cloud-amd64$", series.replace('.', r"\."));
     let names = apt.names(&pattern)?;
     let releases = names.iter().filter_map(|name| name.strip_prefix("linux-image-"));
     let Some(release) = releases.max_by(|a, b| compare(a, b)) else {
-        bail!(
-            "Debian has no kernel of series {series}; these are tried: {}",
-            SERIES.join(", ")
-        );
+        bail!("Debian has no kernel of series {series}; these are tried: {}", SERIES.join(", "));
     };
     let exact = release.replace('.', r"\.").replace('+', r"\+");
     let packages = apt.names(&format!("^linux-(image|binary|modules)-{exact}$"))?;
@@ -110,9 +81,7 @@ fn fetch(series: &str, folder: &Path) -> Result<()> {
 fn compare(a: &str, b: &str) -> Ordering {
     fn numbers(text: &str) -> Vec<u64> {
         let text = text.strip_suffix("-cloud-amd64").unwrap_or(text);
-        text.split(|c: char| !c.is_ascii_digit())
-            .filter_map(|part| part.parse().ok())
-            .collect()
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
     }
     numbers(a).cmp(&numbers(b))
 }
@@ -127,26 +96,10 @@ mod tests {
     fn the_newest_release_wins() {
         let rows = [
             ("6.1.0-47-cloud-amd64", "6.1.0-9-cloud-amd64", Ordering::Greater),
-            (
-                "6.12.100+deb13-cloud-amd64",
-                "6.12.95+deb13-cloud-amd64",
-                Ordering::Greater,
-            ),
-            (
-                "6.12.117+deb13-cloud-amd64",
-                "6.12.117+deb12-cloud-amd64",
-                Ordering::Greater,
-            ),
-            (
-                "6.12.90+deb13.1-cloud-amd64",
-                "6.12.90+deb13-cloud-amd64",
-                Ordering::Greater,
-            ),
-            (
-                "7.3.4+deb13-cloud-amd64",
-                "7.3.4+deb13-cloud-amd64",
-                Ordering::Equal,
-            ),
+            ("6.12.100+deb13-cloud-amd64", "6.12.95+deb13-cloud-amd64", Ordering::Greater),
+            ("6.12.117+deb13-cloud-amd64", "6.12.117+deb12-cloud-amd64", Ordering::Greater),
+            ("6.12.90+deb13.1-cloud-amd64", "6.12.90+deb13-cloud-amd64", Ordering::Greater),
+            ("7.3.4+deb13-cloud-amd64", "7.3.4+deb13-cloud-amd64", Ordering::Equal),
         ];
         for (a, b, want) in rows {
             assert_eq!(compare(a, b), want, "{a} against {b}");

@@ -34,14 +34,7 @@ pub(crate) fn build() -> Result<PathBuf> {
                 "--config",
                 &flags,
             ])
-            .args([
-                "--package",
-                "aa-monitor",
-                "--package",
-                "aa-monitor-tests",
-                "--bins",
-                "--target-dir",
-            ])
+            .args(["--package", "aa-monitor", "--package", "aa-monitor-tests", "--bins", "--target-dir"])
             .arg(&folder)
             .current_dir(place::workspace()),
     )?;

@@ -63,13 +63,8 @@ impl Machine<'_> {
         thread::spawn(move || {
             let mut reader = BufReader::new(stdout);
             let mut bytes = Vec::new();
-            while reader
-                .read_until(b'\n', &mut bytes)
-                .is_ok_and(|length| length > 0)
-            {
-                let text = String::from_utf8_lossy(&bytes)
-                    .trim_end_matches(['\r', '\n'])
-                    .to_owned();
+            while reader.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
                 if sender.send(text).is_err() {
                     return;
                 }
@@ -94,10 +89,7 @@ impl Machine<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            expired = self
-                .limit
-                .filter(|limit| start.elapsed() > *limit)
-                .map(|limit| limit.as_secs());
+            expired = self.limit.filter(|limit| start.elapsed() > *limit).map(|limit| limit.as_secs());
             if console.settled() || expired.is_some() || stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -109,16 +101,7 @@ impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new("qemu-system-x86_64");
         // Not KVM, which hangs on nested hosts; one thread, because TCG's many threads stall now and then.
-        command.args([
-            "-accel",
-            "tcg,thread=single",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "2048",
-        ]);
+        command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2048"]);
         command.args([
             "-nodefaults",
             "-no-reboot",
@@ -129,11 +112,7 @@ impl Machine<'_> {
             "-serial",
             "stdio",
         ]);
-        command
-            .arg("-kernel")
-            .arg(self.vmlinuz)
-            .arg("-initrd")
-            .arg(self.image);
+        command.arg("-kernel").arg(self.vmlinuz).arg("-initrd").arg(self.image);
         let mut network = String::from("user,id=n,restrict=on");
         if let Some(port) = self.host_port {
             network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:9464"));
@@ -153,10 +132,7 @@ struct Files<'a> {
 
 impl<'a> Files<'a> {
     fn new(folder: &'a Path) -> Self {
-        Self {
-            folder,
-            begun: Vec::new(),
-        }
+        Self { folder, begun: Vec::new() }
     }
 
     fn append(&mut self, name: &str, text: &str) -> Result<()> {
@@ -166,12 +142,7 @@ impl<'a> Files<'a> {
         }
         let path = self.folder.join(name);
         let mut options = fs::OpenOptions::new();
-        let file = options
-            .create(true)
-            .write(true)
-            .append(!first)
-            .truncate(first)
-            .open(&path);
+        let file = options.create(true).write(true).append(!first).truncate(first).open(&path);
         let mut file = file.with_context(|| format!("opening {}", path.display()))?;
         writeln!(file, "{text}").with_context(|| format!("writing {}", path.display()))
     }

@@ -22,17 +22,8 @@ pub(crate) struct Boot {
 impl Boot {
     /// What the kernel command line says to the guest.
     pub(crate) fn parameters(&self) -> String {
-        let Self {
-            scenario,
-            source,
-            kernel,
-            ..
-        } = self;
-        format!(
-            "{kernel} {}={scenario} {}={source}",
-            contract::SCENARIO,
-            contract::SOURCE
-        )
+        let Self { scenario, source, kernel, .. } = self;
+        format!("{kernel} {}={scenario} {}={source}", contract::SCENARIO, contract::SOURCE)
     }
 }
 
@@ -55,39 +46,15 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "smoke",
         about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone",
         boots: &[
-            Boot {
-                name: "both",
-                scenario: "smoke",
-                source: "auto",
-                kernel: "",
-                limit: LIMIT,
-            },
-            Boot {
-                name: "ebpf",
-                scenario: "smoke",
-                source: "auto",
-                kernel: "audit=0",
-                limit: LIMIT,
-            },
-            Boot {
-                name: "audit",
-                scenario: "smoke",
-                source: "audit",
-                kernel: "",
-                limit: LIMIT,
-            },
+            Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT },
+            Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
+            Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
         ],
     },
     Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
-        boots: &[Boot {
-            name: "records",
-            scenario: "records",
-            source: "none",
-            kernel: "",
-            limit: LIMIT,
-        }],
+        boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],
     },
 ];
 

@@ -16,13 +16,8 @@ use crate::step::Step;
 
 /// Changes when the list below does.
 const FOLDER: &str = "userland-1";
-const PACKAGES: [&str; 5] = [
-    "apparmor/trixie",
-    "busybox-static/trixie",
-    "libc6/trixie",
-    "libseccomp2/trixie",
-    "runc/trixie",
-];
+const PACKAGES: [&str; 5] =
+    ["apparmor/trixie", "busybox-static/trixie", "libc6/trixie", "libseccomp2/trixie", "runc/trixie"];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
@@ -45,11 +40,7 @@ impl Userland {
         let path = self.0.join(program);
         add_file(archive, &path, to)?;
         for library in self.libraries(&path)? {
-            let name = library
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
             add_file(archive, &library, &format!("lib/x86_64-linux-gnu/{name}"))?;
         }
         Ok(())
@@ -62,13 +53,8 @@ impl Userland {
             name: "listing a program's libraries",
             way_out: "delete target/lab/userland-* to fetch the packages again",
         };
-        let end = step.finish(
-            Command::new(&loader)
-                .arg("--library-path")
-                .arg(&libraries)
-                .arg("--list")
-                .arg(program),
-        )?;
+        let end = step
+            .finish(Command::new(&loader).arg("--library-path").arg(&libraries).arg("--list").arg(program))?;
         // Static programs have no list: the loader refuses them.
         let found = end.stdout.lines().filter_map(|line| {
             let path = line.split_once(" => ").map_or(line, |(_, path)| path).trim();

@@ -26,11 +26,8 @@ pub(crate) fn bring() -> Result<()> {
     if have_prebuilt() {
         return Ok(());
     }
-    let why = |result: Result<()>| {
-        result
-            .err()
-            .map_or_else(|| "it changed nothing".into(), |e| format!("{e:#}"))
-    };
+    let why =
+        |result: Result<()>| result.err().map_or_else(|| "it changed nothing".into(), |e| format!("{e:#}"));
     bail!(
         "the eBPF programs need `core` for {TARGET}, and neither way to it works\n\
          1. the component rust-src by rustup: {}\n\
@@ -52,11 +49,8 @@ fn have_prebuilt() -> bool {
 }
 
 fn sysroot(rustc: &Path) -> Option<PathBuf> {
-    let output = Command::new(rustc)
-        .args(["--print", "sysroot"])
-        .current_dir(place::workspace())
-        .output()
-        .ok()?;
+    let output =
+        Command::new(rustc).args(["--print", "sysroot"]).current_dir(place::workspace()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| PathBuf::from(text.trim()))
 }
@@ -65,14 +59,7 @@ fn add_component() -> Result<()> {
     if find_program("rustup").is_none() {
         bail!("there is no rustup");
     }
-    let step = Step {
-        name: "rustup component add rust-src",
-        way_out: "the network, or the second way",
-    };
-    step.run(
-        Command::new("rustup")
-            .args(["component", "add", "rust-src"])
-            .current_dir(place::workspace()),
-    )?;
+    let step = Step { name: "rustup component add rust-src", way_out: "the network, or the second way" };
+    step.run(Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(place::workspace()))?;
     Ok(())
 }

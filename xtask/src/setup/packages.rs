@@ -15,32 +15,17 @@ pub(crate) const LAB: [Package; 4] = [
     ("qemu-system-x86", "qemu-system-x86_64"),
     ("xz-utils", "xz"),
     ("cpio", "cpio"),
-    (
-        "debian-archive-keyring",
-        "/usr/share/keyrings/debian-archive-keyring.gpg",
-    ),
+    ("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
 ];
 
 /// Installs what is missing.
 pub(crate) fn bring(packages: &[Package]) -> Result<()> {
-    let missing: Vec<_> = packages
-        .iter()
-        .filter(|(_, sign)| !present(sign))
-        .map(|(name, _)| *name)
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        install(&missing)
-    }
+    let missing: Vec<_> = packages.iter().filter(|(_, sign)| !present(sign)).map(|(name, _)| *name).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 fn present(sign: &str) -> bool {
-    if sign.starts_with('/') {
-        Path::new(sign).exists()
-    } else {
-        find_program(sign).is_some()
-    }
+    if sign.starts_with('/') { Path::new(sign).exists() } else { find_program(sign).is_some() }
 }
 
 /// Installs packages by apt, as root; says the one command to run to everybody else.
@@ -59,15 +44,9 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         );
     }
     let way_out = format!("check the network and /etc/apt, or install by hand: {command}");
-    let update = Step {
-        name: "apt-get update",
-        way_out: &way_out,
-    };
+    let update = Step { name: "apt-get update", way_out: &way_out };
     update.run(Command::new("apt-get").args(["update", "-qq"]))?;
-    let install = Step {
-        name: &format!("installing {}", packages.join(", ")),
-        way_out: &way_out,
-    };
+    let install = Step { name: &format!("installing {}", packages.join(", ")), way_out: &way_out };
     install.run(
         Command::new("apt-get")
             .args(["install", "-qq", "--yes", "--no-install-recommends"])

@@ -20,18 +20,10 @@ pub(crate) struct Tool {
 
 /// 0.10 is the last one for the LLVM 22 that the stable compiler ships; 0.10.0 writes BTF that the kernel
 /// refuses (a union with an illegal name for every `Global`).
-pub(crate) const BPF_LINKER: Tool = Tool {
-    name: "bpf-linker",
-    version: "0.10.4",
-    flags: &[],
-};
+pub(crate) const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.10.4", flags: &[] };
 
 /// Unoptimised: it takes longer to build than it will ever run.
-pub(crate) const CARGO_DENY: Tool = Tool {
-    name: "cargo-deny",
-    version: "0.20.2",
-    flags: &["--debug"],
-};
+pub(crate) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", flags: &["--debug"] };
 
 impl Tool {
     /// Where the program is.
@@ -53,15 +45,7 @@ impl Tool {
         };
         step.run(
             Command::new(env!("CARGO"))
-                .args([
-                    "install",
-                    name,
-                    "--version",
-                    version,
-                    "--locked",
-                    "--force",
-                    "--quiet",
-                ])
+                .args(["install", name, "--version", version, "--locked", "--force", "--quiet"])
                 .args(*flags)
                 .arg("--root")
                 .arg(place::tools())

@@ -91,10 +91,7 @@ impl Agent {
 /// Hands a text to the host, which keeps it under this name.
 pub(crate) fn keep(name: &str, text: &str) {
     for line in text.lines() {
-        say(&Line::File {
-            name: name.to_owned(),
-            text: line.to_owned(),
-        });
+        say(&Line::File { name: name.to_owned(), text: line.to_owned() });
     }
 }
 

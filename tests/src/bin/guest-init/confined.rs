@@ -13,11 +13,7 @@ pub(crate) fn load(path: &str) -> Result<()> {
         .args(["--add", "--skip-cache", "--quiet", path])
         .output()
         .context("starting apparmor_parser")?;
-    ensure!(
-        end.status.success(),
-        "apparmor_parser {path}: {}",
-        String::from_utf8_lossy(&end.stderr).trim()
-    );
+    ensure!(end.status.success(), "apparmor_parser {path}: {}", String::from_utf8_lossy(&end.stderr).trim());
     Ok(())
 }
 
@@ -28,15 +24,10 @@ pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
     command.args(arguments).stdin(Stdio::null());
     // Only async-signal-safe calls: open, write, close; the text was made before the fork.
     let confine = move || -> io::Result<()> { fs::write("/proc/thread-self/attr/apparmor/exec", &request) };
-    #[expect(
-        unsafe_code,
-        reason = "the profile of the next exec is set by the task itself"
-    )]
+    #[expect(unsafe_code, reason = "the profile of the next exec is set by the task itself")]
     // SAFETY: the closure allocates only the path's C string, in a process with a single thread.
     unsafe {
         command.pre_exec(confine);
     }
-    command
-        .output()
-        .with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+    command.output().with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
 }

@@ -23,24 +23,16 @@ pub(crate) struct Report {
 impl Report {
     /// Says how a check ended.
     pub(crate) fn check(&mut self, name: &str, result: Result<()>) {
-        let failure = result
-            .err()
-            .map(|error| format!("{error:#}").replace('\n', " | "));
+        let failure = result.err().map(|error| format!("{error:#}").replace('\n', " | "));
         match failure {
             None => self.passed += 1,
             Some(_) => self.failed += 1,
         }
-        say(&Line::Check {
-            name: name.to_owned(),
-            failure,
-        });
+        say(&Line::Check { name: name.to_owned(), failure });
     }
 
     /// Says the last word.
     pub(crate) fn verdict(&self) {
-        say(&Line::Verdict {
-            passed: self.passed,
-            failed: self.failed,
-        });
+        say(&Line::Verdict { passed: self.passed, failed: self.failed });
     }
 }

@@ -14,10 +14,7 @@ pub(crate) struct KernelLog(File);
 impl KernelLog {
     /// Opens the log at its first record.
     pub(crate) fn open() -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_NONBLOCK)
-            .open("/dev/kmsg");
+        let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/dev/kmsg");
         Ok(Self(file.context("opening /dev/kmsg")?))
     }
 
@@ -30,11 +27,8 @@ impl KernelLog {
                 Ok(0) => return Ok(records),
                 Ok(length) => {
                     let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-                    let text = text
-                        .lines()
-                        .next()
-                        .and_then(|line| line.split_once(';'))
-                        .map(|(_, text)| text);
+                    let text =
+                        text.lines().next().and_then(|line| line.split_once(';')).map(|(_, text)| text);
                     records.extend(text.filter(|text| text.contains(" apparmor=")).map(str::to_owned));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(records),

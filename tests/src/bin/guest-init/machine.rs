@@ -43,10 +43,7 @@ pub(crate) fn set_up() -> Result<String> {
             .map_err(anyhow::Error::from)
             .and_then(|()| Ok(mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)?));
         // The kernel may have mounted /dev itself.
-        let there = result.is_ok()
-            || result
-                .as_ref()
-                .is_err_and(|e| e.downcast_ref() == Some(&Errno::EBUSY));
+        let there = result.is_ok() || result.as_ref().is_err_and(|e| e.downcast_ref() == Some(&Errno::EBUSY));
         ensure!(there || !needed, "mounting {kind} on {at}: {result:?}");
     }
     for (link, target) in [("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0")] {
@@ -93,10 +90,7 @@ fn bring_up_network() -> Result<()> {
 }
 
 fn busybox(arguments: &[&str]) -> Result<()> {
-    let end = Command::new("/bin/busybox")
-        .args(arguments)
-        .output()
-        .context("starting busybox")?;
+    let end = Command::new("/bin/busybox").args(arguments).output().context("starting busybox")?;
     ensure!(
         end.status.success(),
         "busybox {}: {}",
@@ -108,14 +102,11 @@ fn busybox(arguments: &[&str]) -> Result<()> {
 
 /// Whether this kernel asks AppArmor about an act.
 pub(crate) fn supported(act: &Act) -> bool {
-    act.needs
-        .is_none_or(|feature| Path::new(FEATURES).join(feature).exists())
+    act.needs.is_none_or(|feature| Path::new(FEATURES).join(feature).exists())
 }
 
 /// Whether the kernel keeps audit records (it does not when booted with `audit=0`).
 pub(crate) fn auditing() -> Result<bool> {
     let command_line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-    Ok(!command_line
-        .split_ascii_whitespace()
-        .any(|word| word == "audit=0"))
+    Ok(!command_line.split_ascii_whitespace().any(|word| word == "audit=0"))
 }

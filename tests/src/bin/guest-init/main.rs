@@ -25,10 +25,7 @@ fn main() -> ExitCode {
     }
     // A panic must not leave the host waiting for its time limit.
     std::panic::set_hook(Box::new(|panic| {
-        console::say(&Line::Check {
-            name: "guest-init".into(),
-            failure: Some(panic.to_string()),
-        });
+        console::say(&Line::Check { name: "guest-init".into(), failure: Some(panic.to_string()) });
         power_off();
     }));
     let mut report = Report::default();
@@ -43,9 +40,7 @@ fn main() -> ExitCode {
 fn play(report: &mut Report) -> Result<()> {
     let command_line = machine::set_up()?;
     let parameter = |name: &str| {
-        command_line
-            .split_ascii_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     };
     confined::load("/etc/apparmor.d/lab.profiles")?;
     let scenario = parameter(contract::SCENARIO)

@@ -51,10 +51,8 @@ fn promised(act: &Act) -> Vec<String> {
         "allowed" => "ALLOWED",
         _ => "AUDIT",
     };
-    let once = act
-        .records
-        .iter()
-        .map(|(_, operation)| format!("apparmor=\"{word}\" operation=\"{operation}\""));
+    let once =
+        act.records.iter().map(|(_, operation)| format!("apparmor=\"{word}\" operation=\"{operation}\""));
     (0..act.times).flat_map(|_| once.clone()).collect()
 }
 

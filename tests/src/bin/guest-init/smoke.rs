@@ -17,6 +17,8 @@ use crate::kernel_log::KernelLog;
 use crate::machine;
 use crate::victim::Victim;
 
+/// How long loading and verifying the eBPF programs may take, on an emulated machine.
+const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the last violation may take to be counted.
 const COUNT_LIMIT: Duration = Duration::from_secs(20);
 /// How long the counters must stand still before they are read.
@@ -31,16 +33,16 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     let victim = Victim::start()?;
     let mut log = KernelLog::open()?;
     let mut agent = Agent::start(source)?;
+    let auditing = machine::auditing()?;
+    let (ebpf, audit) = (source != "audit", source != "ebpf" && auditing);
     let ready = agent.wait_ready();
     let failed = ready.is_err();
     report.check("the agent becomes ready", ready);
+    report.check("the sources that can work do", sources(ebpf, audit));
     if failed {
         Agent::say_log();
         return Ok(());
     }
-    let auditing = machine::auditing()?;
-    let (ebpf, audit) = (source != "audit", source != "ebpf" && auditing);
-    report.check("the sources that can work do", sources(ebpf, audit));
     log.records()?;
 
     let acts: Vec<Act> = acts::all().into_iter().filter(machine::supported).collect();
@@ -52,32 +54,20 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
 
     let (text, samples) = settle(total)?;
     keep("metrics.prom", &text);
-    report.check(
-        "every violation is counted once",
-        compare(&want, &counted(&samples)),
-    );
+    report.check("every violation is counted once", compare(&want, &counted(&samples)));
     report.check("the node's counters are the sums", node(&want, &samples));
     let received = |up: bool| if up { total } else { 0 };
-    report.check(
-        "eBPF received them",
-        equal(received(ebpf), sum(&samples, RECEIVED, &[("source", "ebpf")])),
-    );
+    report.check("eBPF received them", equal(received(ebpf), sum(&samples, RECEIVED, &[("source", "ebpf")])));
     report.check(
         "audit received them",
         equal(received(audit), sum(&samples, RECEIVED, &[("source", "audit")])),
     );
     report.check("nothing is lost", equal(0, sum(&samples, LOST, &[])));
     if auditing {
-        report.check(
-            "the kernel log agrees",
-            log.records().and_then(|r| equal(total, r.len() as u64)),
-        );
+        report.check("the kernel log agrees", log.records().and_then(|r| equal(total, r.len() as u64)));
     }
     report.check("the last event's time is now", recent(&samples));
-    report.check(
-        "/livez answers",
-        agent::get("/livez").and_then(|(status, _)| equal(200, status.into())),
-    );
+    report.check("/livez answers", agent::get("/livez").and_then(|(status, _)| equal(200, status.into())));
     report.check("SIGTERM ends it with 0 in time", stop(&mut agent));
     report.check("every event is a line of JSON", lines(total));
     Agent::say_log();
@@ -127,17 +117,19 @@ fn perform(acts: &[Act], victim: &Victim) -> Result<()> {
     Ok(())
 }
 
+/// Waits until each source is in the state that it must reach.
 fn sources(ebpf: bool, audit: bool) -> Result<()> {
-    let (_, samples) = agent::metrics()?;
-    for (name, want) in [("ebpf", ebpf), ("audit", audit)] {
-        let up = sum(&samples, UP, &[("source", name)]);
-        ensure!(
-            up == u64::from(want),
-            "source {name}: want {}, got {up}",
-            u64::from(want)
-        );
+    let want = [u64::from(ebpf), u64::from(audit)];
+    let start = Instant::now();
+    loop {
+        let (_, samples) = agent::metrics()?;
+        let up = ["ebpf", "audit"].map(|name| sum(&samples, UP, &[("source", name)]));
+        if up == want {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
+        thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
 }
 
 /// Scrapes until all is counted and nothing moves any more.
@@ -147,11 +139,8 @@ fn settle(total: u64) -> Result<(String, Vec<Sample>)> {
     let mut last = Vec::new();
     loop {
         let (text, samples) = agent::metrics()?;
-        let moved: Vec<Sample> = samples
-            .iter()
-            .filter(|s| [EVENTS, RECEIVED, LOST].contains(&&*s.name))
-            .cloned()
-            .collect();
+        let moved: Vec<Sample> =
+            samples.iter().filter(|s| [EVENTS, RECEIVED, LOST].contains(&&*s.name)).cloned().collect();
         if moved != last {
             still_since = Instant::now();
             last = moved;
@@ -167,10 +156,7 @@ fn settle(total: u64) -> Result<(String, Vec<Sample>)> {
 /// The series of the events' counter that are not 0.
 fn counted(samples: &[Sample]) -> BTreeMap<Key, u64> {
     let mut counts = BTreeMap::new();
-    for sample in samples
-        .iter()
-        .filter(|sample| sample.name == EVENTS && sample.value > 0.0)
-    {
+    for sample in samples.iter().filter(|sample| sample.name == EVENTS && sample.value > 0.0) {
         let label = |name| sample.label(name).to_owned();
         let key = Key {
             verdict: label("verdict"),
@@ -190,12 +176,7 @@ fn compare(want: &BTreeMap<Key, u64>, got: &BTreeMap<Key, u64>) -> Result<()> {
         .into_iter()
         .filter(|key| number(want, key) != number(got, key))
         .map(|key| {
-            let Key {
-                verdict,
-                class,
-                operation,
-                profile,
-            } = key;
+            let Key { verdict, class, operation, profile } = key;
             let (want, got) = (number(want, key), number(got, key));
             format!("{verdict} {class} {operation} {profile}: want {want}, got {got}")
         })
@@ -206,11 +187,7 @@ fn compare(want: &BTreeMap<Key, u64>, got: &BTreeMap<Key, u64>) -> Result<()> {
 
 fn node(want: &BTreeMap<Key, u64>, samples: &[Sample]) -> Result<()> {
     let series = samples.iter().filter(|sample| sample.name == NODE_EVENTS).count();
-    ensure!(
-        series == VERDICTS * CLASSES,
-        "want {} series, got {series}",
-        VERDICTS * CLASSES
-    );
+    ensure!(series == VERDICTS * CLASSES, "want {} series, got {series}", VERDICTS * CLASSES);
     let mut sums = BTreeMap::new();
     for (Key { verdict, class, .. }, count) in want {
         *sums.entry((verdict.as_str(), class.as_str())).or_insert(0) += count;
@@ -223,18 +200,13 @@ fn node(want: &BTreeMap<Key, u64>, samples: &[Sample]) -> Result<()> {
 }
 
 fn recent(samples: &[Sample]) -> Result<()> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs_f64();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
     let seen: Vec<&Sample> = samples
         .iter()
         .filter(|s| s.name == LAST && s.label("profile") == ENFORCE && s.label("verdict") == "denied")
         .collect();
     ensure!(!seen.is_empty(), "no {LAST} for {ENFORCE}");
-    let age = seen
-        .iter()
-        .map(|sample| now - sample.value)
-        .fold(f64::INFINITY, f64::min);
+    let age = seen.iter().map(|sample| now - sample.value).fold(f64::INFINITY, f64::min);
     ensure!((-1.0..120.0).contains(&age), "it is {age:.1} s ago");
     Ok(())
 }
@@ -247,10 +219,7 @@ fn stop(agent: &mut Agent) -> Result<()> {
 
 fn lines(total: u64) -> Result<()> {
     let text = fs::read_to_string(agent::EVENTS).with_context(|| format!("reading {}", agent::EVENTS))?;
-    let objects = text
-        .lines()
-        .filter(|line| line.starts_with('{') && line.ends_with('}'))
-        .count();
+    let objects = text.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count();
     equal(text.lines().count() as u64, objects as u64)?;
     keep("events.json", &text);
     equal(total, objects as u64)
@@ -263,9 +232,7 @@ fn equal(want: u64, got: u64) -> Result<()> {
 
 /// The sum over the series of a metric that have these labels.
 fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> u64 {
-    let matching = samples
-        .iter()
-        .filter(|s| s.name == name && labels.iter().all(|(l, v)| s.label(l) == *v));
+    let matching = samples.iter().filter(|s| s.name == name && labels.iter().all(|(l, v)| s.label(l) == *v));
     matching.map(|sample| whole(sample.value)).sum()
 }
 
@@ -285,10 +252,7 @@ fn summarise(want: &BTreeMap<Key, u64>, samples: &[Sample]) {
         *rows.entry((verdict, class)).or_insert(0) += count;
     }
     let summary = |text: String| say(&Line::Summary(text));
-    summary(format!(
-        "{:<8} {:<15} {:>8} {:>8}",
-        "verdict", "class", "provoked", "counted"
-    ));
+    summary(format!("{:<8} {:<15} {:>8} {:>8}", "verdict", "class", "provoked", "counted"));
     for ((verdict, class), provoked) in rows {
         let counted = sum(samples, EVENTS, &[("verdict", verdict), ("class", class)]);
         summary(format!("{verdict:<8} {class:<15} {provoked:>8} {counted:>8}"));

@@ -12,10 +12,7 @@ pub(crate) struct Victim(Child);
 impl Victim {
     /// Starts it.
     pub(crate) fn start() -> Result<Self> {
-        let child = Command::new("/bin/busybox")
-            .args(["sleep", "86400"])
-            .stdin(Stdio::null())
-            .spawn();
+        let child = Command::new("/bin/busybox").args(["sleep", "86400"]).stdin(Stdio::null()).spawn();
         Ok(Self(child.context("starting the victim")?))
     }
 
@@ -23,9 +20,6 @@ impl Victim {
     pub(crate) fn arguments(&self, act: &Act) -> Vec<String> {
         let pid = self.0.id().to_string();
         let operation = act.provoke.iter().map(|word| word.replace("{victim}", &pid));
-        ["--times".to_owned(), act.times.to_string()]
-            .into_iter()
-            .chain(operation)
-            .collect()
+        ["--times".to_owned(), act.times.to_string()].into_iter().chain(operation).collect()
     }
 }

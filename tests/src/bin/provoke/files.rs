@@ -14,46 +14,14 @@ use crate::Perform::{One, Two};
 const NEW: OFlag = OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL);
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    (
-        "open",
-        "PATH",
-        One(|path| open(path, OFlag::O_RDONLY, Mode::empty()).map(drop)),
-    ),
-    (
-        "write",
-        "PATH",
-        One(|path| open(path, OFlag::O_WRONLY, Mode::empty()).map(drop)),
-    ),
-    (
-        "create",
-        "PATH",
-        One(|path| open(path, NEW, Mode::S_IRUSR).map(drop)),
-    ),
-    (
-        "truncate",
-        "PATH",
-        One(|path| ftruncate(open(path, OFlag::O_WRONLY, Mode::empty())?, 0)),
-    ),
-    (
-        "unlink",
-        "PATH",
-        One(|path| unlinkat(AT_FDCWD, path, UnlinkatFlags::NoRemoveDir)),
-    ),
-    (
-        "rename",
-        "FROM TO",
-        Two(|from, to| renameat(AT_FDCWD, from, AT_FDCWD, to)),
-    ),
-    (
-        "chmod",
-        "PATH",
-        One(|path| fchmodat(AT_FDCWD, path, Mode::S_IRUSR, FchmodatFlags::FollowSymlink)),
-    ),
-    (
-        "link",
-        "FROM TO",
-        Two(|from, to| linkat(AT_FDCWD, from, AT_FDCWD, to, LinkatFlags::empty())),
-    ),
+    ("open", "PATH", One(|path| open(path, OFlag::O_RDONLY, Mode::empty()).map(drop))),
+    ("write", "PATH", One(|path| open(path, OFlag::O_WRONLY, Mode::empty()).map(drop))),
+    ("create", "PATH", One(|path| open(path, NEW, Mode::S_IRUSR).map(drop))),
+    ("truncate", "PATH", One(|path| ftruncate(open(path, OFlag::O_WRONLY, Mode::empty())?, 0))),
+    ("unlink", "PATH", One(|path| unlinkat(AT_FDCWD, path, UnlinkatFlags::NoRemoveDir))),
+    ("rename", "FROM TO", Two(|from, to| renameat(AT_FDCWD, from, AT_FDCWD, to))),
+    ("chmod", "PATH", One(|path| fchmodat(AT_FDCWD, path, Mode::S_IRUSR, FchmodatFlags::FollowSymlink))),
+    ("link", "FROM TO", Two(|from, to| linkat(AT_FDCWD, from, AT_FDCWD, to, LinkatFlags::empty()))),
     ("lock", "PATH", One(lock)),
     ("exec", "PATH", One(exec)),
 ];

@@ -17,11 +17,7 @@ use crate::Perform::{Nothing, One};
 pub(crate) const OPERATIONS: &[Operation] = &[
     ("hostname", "", Nothing(|| sethostname("lab"))),
     ("chroot", "", Nothing(|| chroot("/"))),
-    (
-        "module",
-        "",
-        Nothing(|| delete_module(c"no_such_module", DeleteModuleFlags::O_NONBLOCK)),
-    ),
+    ("module", "", Nothing(|| delete_module(c"no_such_module", DeleteModuleFlags::O_NONBLOCK))),
     ("nice", "", Nothing(nice)),
     (
         "rlimit",
@@ -37,13 +33,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         "NAME",
         One(|name| {
             let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-            mq_open(
-                name.as_c_str(),
-                MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR,
-                Mode::S_IRUSR,
-                None,
-            )
-            .map(drop)
+            mq_open(name.as_c_str(), MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR, Mode::S_IRUSR, None).map(drop)
         }),
     ),
 ];

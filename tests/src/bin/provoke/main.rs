@@ -26,13 +26,8 @@ enum Perform {
     Two(fn(&str, &str) -> nix::Result<()>),
 }
 
-const OPERATIONS: [&[Operation]; 5] = [
-    files::OPERATIONS,
-    kernel::OPERATIONS,
-    mounts::OPERATIONS,
-    processes::OPERATIONS,
-    sockets::OPERATIONS,
-];
+const OPERATIONS: [&[Operation]; 5] =
+    [files::OPERATIONS, kernel::OPERATIONS, mounts::OPERATIONS, processes::OPERATIONS, sockets::OPERATIONS];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,12 +46,9 @@ fn main() -> ExitCode {
 /// Performs what the arguments ask for; `Ok(true)` when any attempt was refused.
 fn run(arguments: &[&str]) -> Result<bool, String> {
     let (times, rest) = match arguments {
-        ["--times", times, rest @ ..] => (
-            times
-                .parse()
-                .map_err(|_| format!("--times wants a number, not {times}\n"))?,
-            rest,
-        ),
+        ["--times", times, rest @ ..] => {
+            (times.parse().map_err(|_| format!("--times wants a number, not {times}\n"))?, rest)
+        }
         _ => (1_u32, arguments),
     };
     let [name, values @ ..] = rest else {

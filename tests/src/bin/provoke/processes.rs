@@ -16,27 +16,11 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     // SIGWINCH is ignored by default: the receiver lives on when the signal is let through.
     ("signal", "PID", One(|to| kill(pid(to)?, Signal::SIGWINCH))),
     // Seizing does not stop the other process, and ends with this one.
-    (
-        "ptrace",
-        "PID",
-        One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty())),
-    ),
+    ("ptrace", "PID", One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty()))),
     ("userns", "", Nothing(|| unshare(CloneFlags::CLONE_NEWUSER))),
-    (
-        "change_profile",
-        "PROFILE",
-        One(|to| tell("current", &format!("changeprofile {to}"))),
-    ),
-    (
-        "change_onexec",
-        "PROFILE",
-        One(|to| tell("exec", &format!("exec {to}"))),
-    ),
-    (
-        "change_hat",
-        "HAT",
-        One(|hat| tell("current", &format!("changehat 0000000012345678^{hat}"))),
-    ),
+    ("change_profile", "PROFILE", One(|to| tell("current", &format!("changeprofile {to}")))),
+    ("change_onexec", "PROFILE", One(|to| tell("exec", &format!("exec {to}")))),
+    ("change_hat", "HAT", One(|hat| tell("current", &format!("changehat 0000000012345678^{hat}")))),
 ];
 
 fn pid(argument: &str) -> nix::Result<Pid> {

@@ -12,41 +12,13 @@ use crate::Operation;
 use crate::Perform::{Nothing, One};
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    (
-        "inet",
-        "",
-        Nothing(|| open(AddressFamily::Inet, SockType::Stream)),
-    ),
-    (
-        "inet_dgram",
-        "",
-        Nothing(|| open(AddressFamily::Inet, SockType::Datagram)),
-    ),
-    (
-        "inet6",
-        "",
-        Nothing(|| open(AddressFamily::Inet6, SockType::Stream)),
-    ),
-    (
-        "netlink",
-        "",
-        Nothing(|| open(AddressFamily::Netlink, SockType::Raw)),
-    ),
-    (
-        "packet",
-        "",
-        Nothing(|| open(AddressFamily::Packet, SockType::Raw)),
-    ),
-    (
-        "unix",
-        "",
-        Nothing(|| open(AddressFamily::Unix, SockType::Stream)),
-    ),
-    (
-        "connect",
-        "ADDRESS:PORT",
-        One(|to| TcpStream::connect(to).map(drop).map_err(errno)),
-    ),
+    ("inet", "", Nothing(|| open(AddressFamily::Inet, SockType::Stream))),
+    ("inet_dgram", "", Nothing(|| open(AddressFamily::Inet, SockType::Datagram))),
+    ("inet6", "", Nothing(|| open(AddressFamily::Inet6, SockType::Stream))),
+    ("netlink", "", Nothing(|| open(AddressFamily::Netlink, SockType::Raw))),
+    ("packet", "", Nothing(|| open(AddressFamily::Packet, SockType::Raw))),
+    ("unix", "", Nothing(|| open(AddressFamily::Unix, SockType::Stream))),
+    ("connect", "ADDRESS:PORT", One(|to| TcpStream::connect(to).map(drop).map_err(errno))),
     (
         "unix_bind",
         "NAME",
