@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod lab;
 mod place;
+mod run;
 mod setup;
 mod step;
 mod vm;
@@ -13,6 +14,7 @@ mod vm;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
 enum Task {
+    Run(run::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
     Vm(vm::Arguments),
@@ -20,6 +22,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let end = match Task::parse() {
+        Task::Run(arguments) => run::run(&arguments),
         Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };

@@ -13,5 +13,6 @@ pub(crate) mod image;
 pub(crate) mod kernel;
 pub(crate) mod programs;
 pub(crate) mod qemu;
+pub(crate) mod rig;
 pub(crate) mod suite;
 pub(crate) mod userland;

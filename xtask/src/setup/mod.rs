@@ -9,8 +9,8 @@ mod packages;
 mod promtool;
 mod tools;
 
-pub(crate) use promtool::promtool;
-pub(crate) use tools::CARGO_DENY;
+pub(crate) use self::promtool::promtool;
+pub(crate) use self::tools::CARGO_DENY;
 
 /// What the agent's build needs: a linker and `core` for the BPF target.
 pub(crate) fn build() -> Result<()> {

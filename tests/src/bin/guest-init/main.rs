@@ -15,6 +15,7 @@ mod machine;
 mod records;
 mod smoke;
 mod victim;
+mod workload;
 
 use console::Report;
 
@@ -47,6 +48,7 @@ fn play(report: &mut Report) -> Result<()> {
         .with_context(|| format!("the kernel command line lacks {}", contract::SCENARIO))?;
     match scenario {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
+        "workload" => workload::play(parameter(contract::COLUMNS)),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
