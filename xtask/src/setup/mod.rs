@@ -5,6 +5,7 @@
 use anyhow::Result;
 
 mod core;
+mod crates;
 mod packages;
 mod promtool;
 mod tools;
@@ -26,8 +27,9 @@ pub(crate) fn lab() -> Result<()> {
 
 /// Everything.
 pub(crate) fn all() -> Result<()> {
+    crates::bring()?;
     lab()?;
-    tools::CARGO_DENY.bring()?;
+    CARGO_DENY.bring()?;
     promtool().map(drop)
 }
 
