@@ -14,8 +14,9 @@ use crate::lab::programs;
 use crate::lab::qemu::Stop;
 use crate::lab::rig::{Reach, Rig};
 use crate::lab::suite::{LIVE, ROUND};
+use crate::setup;
 use crate::step::find_program;
-use crate::{setup, vm};
+use crate::vm::{self, Tell};
 
 /// Runs the agent: here when this host has AppArmor and you may be root, otherwise in the lab.
 #[derive(Debug, clap::Args)]
@@ -59,7 +60,7 @@ fn once(kernel: &str) -> Result<bool> {
     let mut summary = Vec::new();
     let label = rig.label(&ROUND);
     let outcome = rig.boot(&ROUND, &Reach::alone(&ROUND), &Stop::default(), &mut |text, line| {
-        vm::say(&label, text, line);
+        vm::say(&label, text, line, Tell::Everything);
         if let Some(Line::Summary(text)) = line {
             summary.push(text.clone());
         }
@@ -91,7 +92,7 @@ fn live(kernel: &str, port: u16) -> Result<bool> {
                 Some(Line::Ready(path)) => {
                     println!("http://127.0.0.1:{port}{path} answers. Ctrl-C ends the machine.");
                 }
-                Some(Line::Check { .. }) => vm::say("lab", text, line),
+                Some(Line::Check { .. }) => vm::say("lab", text, line, Tell::Everything),
                 None if !is_kernel_message(text) => println!("{text}"),
                 Some(_) | None => {}
             }

@@ -12,7 +12,7 @@ use crate::lab::{kernel, live};
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
 use crate::step::Step;
-use crate::vm::{self, Tally};
+use crate::vm::{self, Tally, Tell};
 
 /// Format, lints, licences, unit and black-box tests, the lab's suites, and what promtool says of a scrape.
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let kernels: &[&str] = if arguments.all { &kernel::SERIES } else { &USUAL };
     for kernel in kernels {
         for suite in SUITES.iter().filter(|suite| arguments.all || suite.name == "smoke") {
-            step(&format!("lab: {} on {kernel}", suite.name), &mut || vm::play(kernel, *suite));
+            step(&format!("lab: {} on {kernel}", suite.name), &mut || {
+                vm::play(kernel, *suite, Tell::Failures)
+            });
         }
         step(&format!("promtool on the scrape from {kernel}"), &mut || scrape(kernel));
     }

@@ -27,6 +27,15 @@ pub(crate) struct Arguments {
     list: bool,
 }
 
+/// How much of a boot is told while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// Each check.
+    Everything,
+    /// Checks that fail.
+    Failures,
+}
+
 /// Checks that held and checks that did not.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
@@ -55,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let mut tally = Tally::default();
     for kernel in &arguments.kernels {
         for suite in &suites {
-            tally += play(kernel, *suite)?;
+            tally += play(kernel, *suite, Tell::Everything)?;
         }
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -63,15 +72,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Plays one suite on one kernel.
-pub(crate) fn play(kernel: &str, suite: Suite) -> Result<Tally> {
+pub(crate) fn play(kernel: &str, suite: Suite, tell: Tell) -> Result<Tally> {
     let rig = Rig::ready(kernel)?;
     let mut tally = Tally::default();
     for boot in suite.boots {
         let label = rig.label(boot);
-        println!("  {label}: booting (limit {} s)", boot.limit.as_secs());
+        if tell == Tell::Everything {
+            println!("  {label}: booting (limit {} s)", boot.limit.as_secs());
+        }
         let start = Instant::now();
         let outcome = rig.boot(boot, &Reach::alone(boot), &Stop::default(), &mut |text, line| {
-            say(&label, text, line);
+            say(&label, text, line, tell);
             Ok(())
         });
         let outcome = outcome.with_context(|| format!("booting {label}"))?;
@@ -91,9 +102,11 @@ pub(crate) fn play(kernel: &str, suite: Suite) -> Result<Tally> {
 }
 
 /// Says what of a boot's console concerns the reader.
-pub(crate) fn say(label: &str, text: &str, line: Option<&Line>) {
+pub(crate) fn say(label: &str, text: &str, line: Option<&Line>, tell: Tell) {
     match line {
-        Some(Line::Check { name, failure: None }) => println!("  {label} | {name}: ok"),
+        Some(Line::Check { name, failure: None }) if tell == Tell::Everything => {
+            println!("  {label} | {name}: ok");
+        }
         Some(Line::Check { name, failure: Some(why) }) => println!("  {label} | {name}: FAIL {why}"),
         None if text.contains("BUG:") || text.contains("panic") => println!("  {label} | {text}"),
         None | Some(_) => {}
