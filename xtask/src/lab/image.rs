@@ -48,6 +48,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add_loader(&mut archive)?;
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
+    userland.add(&mut archive, "usr/sbin/runc", "sbin/runc")?;
     archive.put("bin/sh", Node::Link("busybox".into()));
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
     for profiles in ["lab.profiles", "late.profiles"] {

@@ -61,6 +61,11 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "containers",
+        about: "denials in runc containers name the profile and carry the container's cgroup",
+        boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
         boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use aa_monitor_tests::acts::Act;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
+use nix::unistd::chroot;
 
 /// Type, where, and whether a kernel without it can go on.
 const FILE_SYSTEMS: [(&str, &str, bool); 9] = [
@@ -38,6 +39,7 @@ const FEATURES: &str = "/sys/kernel/security/apparmor/features";
 
 /// Sets the machine up and returns the kernel command line.
 pub(crate) fn set_up() -> Result<String> {
+    leave_initramfs()?;
     for (kind, at, needed) in FILE_SYSTEMS {
         let result = fs::create_dir_all(at)
             .map_err(anyhow::Error::from)
@@ -61,6 +63,20 @@ pub(crate) fn set_up() -> Result<String> {
     insert_modules("/lib/modules/lab")?;
     bring_up_network()?;
     fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
+}
+
+/// Moves to a root of its own: the first one cannot be left by pivot_root, which is how runc enters a
+/// container's.
+fn leave_initramfs() -> Result<()> {
+    const NEW: &str = "/new";
+    fs::create_dir(NEW).with_context(|| format!("making {NEW}"))?;
+    mount(Some("root"), NEW, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("mounting a new root")?;
+    let copy = ["cp", "-a", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/lab", "/dev", NEW];
+    busybox(&copy)?;
+    std::env::set_current_dir(NEW).context("entering the new root")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("moving the new root")?;
+    chroot(".").context("changing to the new root")?;
+    std::env::set_current_dir("/").context("entering the new root")
 }
 
 /// Inserts what the host put there, in the order of the file names.
@@ -90,7 +106,9 @@ fn bring_up_network() -> Result<()> {
 }
 
 fn busybox(arguments: &[&str]) -> Result<()> {
-    let end = Command::new("/bin/busybox").args(arguments).output().context("starting busybox")?;
+    // Inherited, for there is no /dev/null at first.
+    let mut command = Command::new("/bin/busybox");
+    let end = command.args(arguments).stdin(Stdio::inherit()).output().context("starting busybox")?;
     ensure!(
         end.status.success(),
         "busybox {}: {}",

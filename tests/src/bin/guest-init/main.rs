@@ -10,6 +10,8 @@ use nix::sys::reboot::{RebootMode, reboot};
 mod agent;
 mod confined;
 mod console;
+mod containers;
+mod counters;
 mod kernel_log;
 mod machine;
 mod records;
@@ -49,6 +51,7 @@ fn play(report: &mut Report) -> Result<()> {
     match scenario {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
         "workload" => workload::play(parameter(contract::COLUMNS)),
+        "containers" => containers::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }

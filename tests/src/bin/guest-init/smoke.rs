@@ -2,25 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aa_monitor_tests::acts::{self, Act, ENFORCE, Key};
 use aa_monitor_tests::contract::Line;
-use aa_monitor_tests::scrape::{Sample, sum, whole};
+use aa_monitor_tests::scrape::{Sample, sum};
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::{self, Agent, keep};
 use crate::confined;
 use crate::console::{Report, say};
+use crate::counters::{EVENTS, LOST, RECEIVED, compare, counted, equal, settle};
 use crate::kernel_log::KernelLog;
 use crate::machine;
 use crate::victim::Victim;
 
-/// How long the last violation may take to be counted.
-const COUNT_LIMIT: Duration = Duration::from_secs(20);
-/// How long the counters must stand still before they are read.
-const STILL: Duration = Duration::from_millis(1500);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Every verdict and class has a series of the node's counter from the start.
 const VERDICTS: usize = 7;
@@ -73,10 +69,7 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     Ok(())
 }
 
-const EVENTS: &str = "apparmor_events_total";
 const NODE_EVENTS: &str = "apparmor_node_events_total";
-const RECEIVED: &str = "aa_monitor_events_received_total";
-const LOST: &str = "aa_monitor_events_lost_total";
 const LAST: &str = "apparmor_last_event_timestamp_seconds";
 
 /// The record about `late.profiles`.
@@ -111,59 +104,6 @@ fn perform(acts: &[Act], victim: &Victim) -> Result<()> {
         }
     }
     ensure!(surprises.is_empty(), "{}", surprises.join("; "));
-    Ok(())
-}
-
-/// Scrapes until all is counted and nothing moves any more.
-fn settle(total: u64) -> Result<(String, Vec<Sample>)> {
-    let start = Instant::now();
-    let mut still_since = Instant::now();
-    let mut last = Vec::new();
-    loop {
-        let (text, samples) = agent::metrics()?;
-        let moved: Vec<Sample> =
-            samples.iter().filter(|s| [EVENTS, RECEIVED, LOST].contains(&&*s.name)).cloned().collect();
-        if moved != last {
-            still_since = Instant::now();
-            last = moved;
-        }
-        let complete = sum(&samples, EVENTS, &[]) >= total || start.elapsed() > COUNT_LIMIT;
-        if complete && still_since.elapsed() > STILL {
-            return Ok((text, samples));
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// The series of the events' counter that are not 0.
-fn counted(samples: &[Sample]) -> BTreeMap<Key, u64> {
-    let mut counts = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.name == EVENTS && sample.value > 0.0) {
-        let label = |name| sample.label(name).to_owned();
-        let key = Key {
-            verdict: label("verdict"),
-            class: label("class"),
-            operation: label("operation"),
-            profile: label("profile"),
-        };
-        *counts.entry(key).or_insert(0) += whole(sample.value);
-    }
-    counts
-}
-
-fn compare(want: &BTreeMap<Key, u64>, got: &BTreeMap<Key, u64>) -> Result<()> {
-    let keys: std::collections::BTreeSet<&Key> = want.keys().chain(got.keys()).collect();
-    let number = |counts: &BTreeMap<Key, u64>, key| counts.get(key).copied().unwrap_or(0);
-    let differences: Vec<String> = keys
-        .into_iter()
-        .filter(|key| number(want, key) != number(got, key))
-        .map(|key| {
-            let Key { verdict, class, operation, profile } = key;
-            let (want, got) = (number(want, key), number(got, key));
-            format!("{verdict} {class} {operation} {profile}: want {want}, got {got}")
-        })
-        .collect();
-    ensure!(differences.is_empty(), "{}", differences.join("; "));
     Ok(())
 }
 
@@ -205,11 +145,6 @@ fn lines(total: u64) -> Result<()> {
     equal(text.lines().count() as u64, objects as u64)?;
     keep("events.json", &text);
     equal(total, objects as u64)
-}
-
-fn equal(want: u64, got: u64) -> Result<()> {
-    ensure!(want == got, "want {want}, got {got}");
-    Ok(())
 }
 
 /// A table for the reader: what was provoked, by verdict and class.
