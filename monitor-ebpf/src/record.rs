@@ -76,12 +76,11 @@ impl Slot {
         match self {
             Self::Operation => 32,
             Self::Stamp => 40,
-            Self::Profile | Self::Peer => 1024,
+            Self::Profile | Self::Peer | Self::Trans => 1024,
             Self::Namespace | Self::Info => 256,
             // PATH_MAX: the kernel's own limit for a path.
             Self::Name | Self::Target => 4096,
             Self::Fstype => 64,
-            Self::Trans => 1024,
             Self::Options => 512,
             Self::UnixAddr | Self::UnixPeerAddr => 112,
             Self::Net => NET_BYTES,
@@ -92,10 +91,10 @@ impl Slot {
 /// The sum of what the slots can hold.
 pub const STRINGS_MAX: usize = {
     let mut sum = 0;
-    let mut i = 0;
-    while i < Slot::COUNT {
-        sum += Slot::ALL[i].max();
-        i += 1;
+    let mut slots: &[Slot] = &Slot::ALL;
+    while let [slot, rest @ ..] = slots {
+        sum += slot.max();
+        slots = rest;
     }
     sum
 };

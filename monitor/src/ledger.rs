@@ -25,6 +25,8 @@ pub enum Loss {
     UntrustedSender,
     /// An audit record that does not parse.
     AuditMalformed,
+    /// A violation that a user process reported which is not believed.
+    AuditUntrusted,
     /// The queue between the audit source and the pipeline was full.
     AuditQueueFull,
     /// Counted, but only the audit stream carried it.
@@ -47,7 +49,7 @@ pub enum Loss {
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RingFull,
         Self::ProgramBusy,
         Self::EbpfMalformed,
@@ -55,6 +57,7 @@ impl Loss {
         Self::SocketFull,
         Self::UntrustedSender,
         Self::AuditMalformed,
+        Self::AuditUntrusted,
         Self::AuditQueueFull,
         Self::EbpfMissed,
         Self::AuditMissed,
@@ -75,6 +78,7 @@ impl Loss {
             Self::SocketFull => (Source::Audit, "capture", "socket_full"),
             Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
             Self::AuditMalformed => (Source::Audit, "record", "malformed"),
+            Self::AuditUntrusted => (Source::Audit, "record", "untrusted"),
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
             Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
             Self::AuditMissed => (Source::Audit, "merge", "missed"),

@@ -10,7 +10,7 @@ use crate::capture::audit::split_record;
 use crate::capture::{Batch, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::merge::{Event, Merger, SeenBy, Sighting};
-use crate::record::{self, ParseError, Violation};
+use crate::record::{self, Origin, ParseError, Senders, Violation};
 
 /// The stages between capture and output, run by one task: a record is never handed from thread to thread.
 pub struct Pipeline<O> {
@@ -19,6 +19,7 @@ pub struct Pipeline<O> {
     /// Nanoseconds since the epoch; a record of the audit stream that is older could not have been seen by
     /// the eBPF source.
     both_since: u64,
+    senders: Senders,
     output: O,
 }
 
@@ -28,7 +29,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     pub fn new(ledger: Arc<Ledger>, both_since: Option<SystemTime>, output: O) -> Self {
         let merger = Merger::new(both_since.is_some());
         let since = both_since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Self { ledger, merger, both_since: since.map_or(0, |since| since.as_nanos() as u64), output }
+        let both_since = since.map_or(0, |since| since.as_nanos() as u64);
+        Self { ledger, merger, both_since, senders: Senders::of_users(bus_users()), output }
     }
 
     /// Runs until both sources have ended, then counts what still waits for a second sighting.
@@ -61,6 +63,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         let wall_minus_boot = wall_minus_boot();
         for raw in batch.iter() {
             arena.reset();
+            tracing::trace!(record = %raw.escape_ascii(), "from the ring");
             match record::decode_wire(raw, wall_minus_boot, arena) {
                 Ok(violation) => {
                     self.ledger.received(Source::Ebpf, 1);
@@ -88,7 +91,6 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                 Sighting::Merged | Sighting::Waits => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
-            drop(violation);
             if let Some(waiting) = evicted {
                 self.count_waiting(&waiting, arena);
             }
@@ -96,10 +98,16 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     }
 
     fn parse_audit<'a>(&self, raw: &'a [u8], arena: &'a Bump) -> Option<Violation<'a>> {
-        let (_, text) = split_record(raw)?;
-        match record::parse_payload(text, record::Origin::Netlink, arena) {
+        let (kind, text) = split_record(raw)?;
+        tracing::trace!(kind, record = %text.escape_ascii(), "from the audit stream");
+        match record::parse_message(kind, text, Origin::Netlink, &self.senders, arena) {
             Ok(violation) => Some(violation),
             Err(ParseError::NotAppArmor) => None,
+            Err(ParseError::Untrusted) => {
+                tracing::debug!(record = %text.escape_ascii(), "audit record from a process that is not believed");
+                self.ledger.lose(Loss::AuditUntrusted, 1);
+                None
+            }
             Err(error) => {
                 tracing::debug!(%error, record = %text.escape_ascii(), "audit record does not parse");
                 self.ledger.lose(Loss::AuditMalformed, 1);
@@ -129,6 +137,13 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {
         (self.output)(&Event { violation, seen_by });
     }
+}
+
+/// The users whose bus daemons are believed: root, and the one that the system bus runs as on this machine
+/// (Debian calls it messagebus, Fedora dbus).
+fn bus_users() -> Vec<u32> {
+    let uid = |name| nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    std::iter::once(0).chain(["messagebus", "dbus"].into_iter().filter_map(uid)).collect()
 }
 
 /// What turns the kernel's boot time into nanoseconds since the epoch; taken anew for each batch, because

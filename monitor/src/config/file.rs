@@ -146,7 +146,7 @@ mod tests {
                 "listen = \"localhost\"",
                 "1: listen = \"localhost\": expected an IP address and a port",
             ),
-            ("too small", "ring-size = 4096", "1: ring-size = \"4096\": must be from 256KiB to 1GiB"),
+            ("too small", "ring-size = 2048", "1: ring-size = \"2048\": must be from 4KiB to 1GiB"),
             (
                 "odd ring",
                 "ring-size = \"3MiB\"",

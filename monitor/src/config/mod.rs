@@ -53,7 +53,7 @@ impl Default for Config {
             source: SourceChoice::Auto,
             output: OutputFormat::None,
             output_file: None,
-            ring_size: Size::mebibytes(16),
+            ring_size: Size::mebibytes(8),
             netlink_buffer: Size::mebibytes(16),
             queue_length: 16_384,
             series_limit: 5_000,

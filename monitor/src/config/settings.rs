@@ -32,11 +32,11 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_OUTPUT_FILE", value_name = "PATH")]
     pub output_file: Option<PathBuf>,
 
-    /// Size of the eBPF ring buffer, a power of two from 256KiB to 1GiB [default: 16MiB]
+    /// Size of the eBPF ring buffer, a power of two from 4KiB to 1GiB [default: 8MiB]
     #[arg(long, env = "AA_MONITOR_RING_SIZE", value_name = "BYTES", value_parser = parse_ring_size)]
     pub ring_size: Option<Size>,
 
-    /// Size of the audit socket's receive buffer, from 64KiB to 1GiB [default: 16MiB]
+    /// Size of the audit socket's receive buffer, from 4KiB to 1GiB [default: 16MiB]
     #[arg(long, env = "AA_MONITOR_NETLINK_BUFFER", value_name = "BYTES", value_parser = parse_netlink_buffer)]
     pub netlink_buffer: Option<Size>,
 
@@ -140,7 +140,7 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_ring_size(text: &str) -> Result<Size, String> {
-    let size = bytes_within(text, Size::kibibytes(256), Size::mebibytes(1024))?;
+    let size = bytes_within(text, Size::kibibytes(4), Size::mebibytes(1024))?;
     if size.bytes().is_power_of_two() {
         return Ok(size);
     }
@@ -148,7 +148,7 @@ fn parse_ring_size(text: &str) -> Result<Size, String> {
 }
 
 fn parse_netlink_buffer(text: &str) -> Result<Size, String> {
-    bytes_within(text, Size::kibibytes(64), Size::mebibytes(1024))
+    bytes_within(text, Size::kibibytes(4), Size::mebibytes(1024))
 }
 
 fn parse_queue_length(text: &str) -> Result<usize, String> {

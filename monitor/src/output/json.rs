@@ -93,6 +93,9 @@ impl Serialize for Line<'_> {
             others,
             truncated,
             task,
+            sender,
+            companions,
+            node,
         } = violation;
         let mut map = Map { map: serializer.serialize_map(None)?, others: Vec::new() };
         map.entry("time", time.map(rfc3339))?;
@@ -130,6 +133,15 @@ impl Serialize for Line<'_> {
         map.entry("tid", task.map(|task| task.tid))?;
         map.entry("cgroup_id", task.map(|task| task.cgroup_id))?;
         map.entry("start_boottime", task.map(|task| task.start_boottime).filter(|start| *start != 0))?;
+        map.bytes("exe", companions.and_then(|companions| companions.exe))?;
+        map.entry("syscall", companions.and_then(|companions| companions.syscall))?;
+        map.entry("exit", companions.and_then(|companions| companions.exit))?;
+        map.bytes("cwd", companions.and_then(|companions| companions.cwd))?;
+        map.bytes("proctitle", companions.and_then(|companions| companions.proctitle))?;
+        map.bytes("node", *node)?;
+        map.bytes("sender", sender.and_then(|sender| sender.program))?;
+        map.entry("sender_pid", sender.and_then(|sender| sender.pid))?;
+        map.entry("sender_uid", sender.and_then(|sender| sender.uid))?;
         map.entry("audit_id", audit_id.map(|id| id.to_string()))?;
         map.entry("origin", Some(origin.as_str()))?;
         map.entry("sources", Some(sources(*seen_by)))?;
@@ -140,7 +152,7 @@ impl Serialize for Line<'_> {
 }
 
 /// The keys above, and those that come later; sorted. Another key of a record cannot take their place.
-const OWN_KEYS: [&str; 48] = [
+const OWN_KEYS: [&str; 57] = [
     "audit_id",
     "capability",
     "capname",
@@ -149,8 +161,11 @@ const OWN_KEYS: [&str; 48] = [
     "comm",
     "container",
     "container_id",
+    "cwd",
     "denied_mask",
     "error",
+    "exe",
+    "exit",
     "faddr",
     "family",
     "flags",
@@ -162,6 +177,7 @@ const OWN_KEYS: [&str; 48] = [
     "lport",
     "name",
     "namespace",
+    "node",
     "operation",
     "origin",
     "other_keys",
@@ -171,15 +187,20 @@ const OWN_KEYS: [&str; 48] = [
     "pod",
     "pod_namespace",
     "pod_uid",
+    "proctitle",
     "profile",
     "protocol",
     "requested_mask",
     "rlimit",
+    "sender",
+    "sender_pid",
+    "sender_uid",
     "signal",
     "sock_type",
     "sources",
     "srcname",
     "start_boottime",
+    "syscall",
     "target",
     "task",
     "tid",

@@ -1,7 +1,7 @@
 //! Which [`Class`] a record belongs to: from `class=` where the kernel writes it (6.7 and later), else from
 //! the operation and the keys beside it.
 
-use super::violation::{Class, Violation};
+use super::violation::{Class, Verdict, Violation};
 
 /// The class of a record whose fields are all read.
 ///
@@ -53,6 +53,7 @@ fn of_operation(operation: &[u8]) -> Option<Class> {
         | b"setprocattr" => Class::ChangeProfile,
         b"profile_load" | b"profile_replace" | b"profile_remove" => Class::Policy,
         b"userns_create" => Class::Userns,
+        b"sysv_mqueue" => Class::Mqueue,
         b"uring_override" | b"uring_sqpoll" | b"uring_cmd" => Class::IoUring,
         _ if operation.starts_with(b"dbus_") => Class::Dbus,
         _ => return None,
@@ -73,6 +74,9 @@ fn of_keys(violation: &Violation<'_>) -> Class {
         Class::Rlimit
     } else if violation.name.is_some() && violation.requested_mask.is_some() {
         Class::File
+    } else if violation.verdict == Verdict::Status {
+        // AppArmor about itself, with no operation: that it starts, that a policy does not unpack.
+        Class::Policy
     } else {
         Class::Other
     }
@@ -84,7 +88,7 @@ fn of_family(family: Option<&[u8]>) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use super::super::violation::{Origin, Verdict};
+    use super::super::violation::Origin;
     use super::*;
 
     #[test]
@@ -138,6 +142,12 @@ mod tests {
             ("a class to come", Some("module"), plain("load_module"), Class::Other),
             ("an operation to come", None, plain("frobnicate"), Class::Other),
             ("no operation", None, plain(""), Class::Other),
+            (
+                "no operation, about itself",
+                None,
+                Violation { verdict: Verdict::Status, ..plain("") },
+                Class::Policy,
+            ),
         ];
         for (name, word, violation, want) in rows {
             assert_eq!(classify(word.map(str::as_bytes), violation), *want, "{name}");

@@ -28,6 +28,10 @@ const MAX_PACKED: usize = 16;
 /// user namespace record with the path of the program, quotes and all.
 const EXECPATH: u128 = word(b"execpath");
 
+/// What auditd writes between the kernel's record and its own interpretation of the numbers in it
+/// (`log_format = ENRICHED`). The kernel writes no such byte: it encodes strings that hold one.
+const ENRICHMENT: u8 = 0x1d;
+
 /// How a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
@@ -64,8 +68,12 @@ impl<'a> Scanner<'a> {
     /// Takes the key and its `=` off the front; skips what is no key.
     fn key(&mut self) -> Option<(&'a [u8], u128)> {
         loop {
-            let spaces = self.rest.iter().position(|&byte| byte != b' ')?;
+            let spaces = self.rest.iter().position(|&byte| !is_space(byte))?;
             self.skip(spaces);
+            if self.rest.first() == Some(&ENRICHMENT) {
+                self.rest = &[];
+                return None;
+            }
             let mut packed = 0;
             let mut stop = None;
             for (at, &byte) in self.rest.iter().enumerate() {
@@ -97,7 +105,7 @@ impl<'a> Scanner<'a> {
 
     fn value(&mut self, word: u128) -> Value<'a> {
         if let Some((b'"', quoted)) = self.rest.split_first() {
-            let end = if word == EXECPATH { memrchr(b'"', quoted) } else { memchr(b'"', quoted) };
+            let end = if word == EXECPATH { last_quote(quoted) } else { memchr(b'"', quoted) };
             let Some((value, tail)) = end.and_then(|end| quoted.split_at_checked(end)) else {
                 self.rest = &[];
                 return Value::Cut(quoted);
@@ -106,7 +114,8 @@ impl<'a> Scanner<'a> {
             self.skip(1);
             return Value::Quoted(value);
         }
-        let end = self.rest.iter().position(|&byte| byte == b' ').unwrap_or(self.rest.len());
+        let end = self.rest.iter().position(|&byte| is_space(byte) || byte == ENRICHMENT);
+        let end = end.unwrap_or(self.rest.len());
         let (value, tail) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
         self.rest = tail;
         Value::Bare(value)
@@ -124,6 +133,17 @@ impl<'a> Iterator for Scanner<'a> {
         let (key, word) = self.key()?;
         Some(Field { key, word, value: self.value(word) })
     }
+}
+
+/// Where the last quote of the kernel's part of the record is.
+fn last_quote(text: &[u8]) -> Option<usize> {
+    let end = memchr(ENRICHMENT, text).unwrap_or(text.len());
+    memrchr(b'"', text.get(..end)?)
+}
+
+/// A space, or a control character such as the newline that a bus daemon leaves in its report.
+const fn is_space(byte: u8) -> bool {
+    byte <= b' ' && byte != ENRICHMENT
 }
 
 const fn is_key_byte(byte: u8) -> bool {
@@ -164,10 +184,21 @@ mod tests {
                 r#"name="a=b" c=d=e"#,
                 &[("name", Quoted(b"a=b")), ("c", Bare(b"d=e"))],
             ),
+            (
+                "a newline between fields",
+                "a=\"1\"\n\t b=2\nc=3",
+                &[("a", Quoted(b"1")), ("b", Bare(b"2")), ("c", Bare(b"3"))],
+            ),
             ("words that are no fields", "avc:  denied  { read } for  pid=1", &[("pid", Bare(b"1"))]),
             ("stray equals signs", "= == =x pid=1", &[("pid", Bare(b"1"))]),
             ("cut in a value", r#"a="b"#, &[("a", Cut(b"b"))]),
             ("cut at the quote", r#"a=""#, &[("a", Cut(b""))]),
+            ("what auditd adds", "ouid=0\u{1d}FSUID=\"otis\" OUID=\"root\"", &[("ouid", Bare(b"0"))]),
+            (
+                "what auditd adds behind an unescaped path",
+                "execpath=\"/a\" x=\"\"\u{1d}UID=\"root\"",
+                &[("execpath", Quoted(br#"/a" x=""#))],
+            ),
             ("nothing", "", &[]),
             ("spaces", "   ", &[]),
             (

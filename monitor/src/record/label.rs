@@ -9,8 +9,8 @@ use bstr::ByteSlice as _;
 pub const OTHER_OPERATION: &str = "other";
 
 /// All operations that can be a label, sorted: those of the kernel (`OP_*`,
-/// security/apparmor/include/audit.h, up to 7.3) and those of the bus daemons.
-pub const OPERATIONS: [&str; 58] = [
+/// security/apparmor/include/audit.h, up to 7.3, and Ubuntu's) and those of the bus daemons.
+pub const OPERATIONS: [&str; 59] = [
     "accept",
     "bind",
     "capable",
@@ -63,6 +63,7 @@ pub const OPERATIONS: [&str; 58] = [
     "stack",
     "stack_onexec",
     "symlink",
+    "sysv_mqueue",
     "truncate",
     "umount",
     "unlink",

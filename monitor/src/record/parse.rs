@@ -15,6 +15,10 @@ pub enum ParseError {
     /// A record of another kind: SELinux, a login, an audit rule. Nothing is wrong with it.
     #[error("not an AppArmor record")]
     NotAppArmor,
+    /// An AppArmor record from a process that is not believed: from one that is not among the
+    /// [`Senders`](super::Senders), or out of place, as a user process's words in the kernel's log.
+    #[error("AppArmor record from a process that is not believed")]
+    Untrusted,
     /// An AppArmor record that cannot be used.
     #[error("malformed AppArmor record: {0}")]
     Malformed(Reason),
@@ -26,6 +30,12 @@ pub enum Reason {
     /// It does not begin with `audit(seconds.millis:serial):`.
     #[error("it does not begin with audit(seconds.millis:serial):")]
     NoStamp,
+    /// It says APPARMOR and has no fields: kernels before 2.6.24 wrote sentences.
+    #[error("it is a sentence, as kernels before 2.6.24 wrote them")]
+    Sentence,
+    /// It should be a journal entry.
+    #[error("it is not the JSON object that it begins as")]
+    NotJson,
     /// It has an operation and no verdict.
     #[error("it has no apparmor= (is /sys/module/apparmor/parameters/audit_header off?)")]
     NoVerdict,
@@ -37,21 +47,6 @@ pub enum Reason {
 /// How many fields without a place of their own one violation keeps. The most that a kernel or a bus daemon
 /// writes is a dozen; a forged line can hold thousands.
 const MAX_OTHERS: usize = 48;
-
-/// Reads the payload of an audit netlink message: `audit(1795450134.756:4): apparmor="DENIED" ...`.
-///
-/// Decoded values live in `arena`; all else is borrowed from `payload`.
-pub fn parse_payload<'a>(
-    payload: &'a [u8],
-    origin: Origin,
-    arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
-    let (stamp, body) = split_stamp(payload).ok_or(ParseError::Malformed(Reason::NoStamp))?;
-    let mut violation = parse_body(body, None, origin, arena)?;
-    violation.audit_id = Some(stamp);
-    violation.time = stamp.millis.checked_mul(1_000_000);
-    Ok(violation)
-}
 
 /// Takes `audit(1795450134.756:4):` off the front: the stamp and what follows it.
 pub(crate) fn split_stamp(text: &[u8]) -> Option<(AuditId, &[u8])> {
@@ -130,10 +125,8 @@ mod keys {
         CAPNAME = b"capname";
         CLASS = b"class";
         COMM = b"comm";
-        DADDR = b"daddr";
         DENIED = b"denied";
         DENIED_MASK = b"denied_mask";
-        DEST = b"dest";
         ERROR = b"error";
         EXE = b"exe";
         FADDR = b"faddr";
@@ -147,6 +140,7 @@ mod keys {
         LADDR = b"laddr";
         LPORT = b"lport";
         NAME = b"name";
+        NAME2 = b"name2";
         NAMESPACE = b"namespace";
         OCOMM = b"ocomm";
         OPERATION = b"operation";
@@ -155,16 +149,15 @@ mod keys {
         PATH = b"path";
         PEER = b"peer";
         PEER_LABEL = b"peer_label";
+        PEER_PROFILE = b"peer_profile";
         PID = b"pid";
         PROFILE = b"profile";
         PROTOCOL = b"protocol";
         REQUESTED = b"requested";
         REQUESTED_MASK = b"requested_mask";
         RLIMIT = b"rlimit";
-        SADDR = b"saddr";
         SIGNAL = b"signal";
         SOCK_TYPE = b"sock_type";
-        SRC = b"src";
         SRCNAME = b"srcname";
         TARGET = b"target";
         TCONTEXT = b"tcontext";
@@ -183,8 +176,8 @@ impl<'a> Reader<'a> {
                 v.truncated = true;
                 (text, true)
             }
-            // How a missing string was printed before the kernel left such keys out.
-            Value::Bare(b"(null)") => return,
+            // How a missing value is printed by kernels that do not leave such keys out, and by libaudit.
+            Value::Bare(b"(null)" | b"?") => return,
             Value::Bare(text) => (text, false),
         };
         // One of the strings that the kernel writes in hex when they hold odd bytes.
@@ -200,8 +193,10 @@ impl<'a> Reader<'a> {
             keys::PROFILE | keys::LABEL => first(&mut v.profile, string()),
             keys::NAMESPACE => first(&mut v.namespace, string()),
             keys::NAME => first(&mut v.name, string()),
-            keys::TARGET | keys::TCONTEXT => first(&mut v.target, string()),
-            keys::PEER | keys::PEER_LABEL => first(&mut v.peer, string()),
+            keys::TARGET | keys::NAME2 => first(&mut v.target, string()),
+            keys::PEER | keys::PEER_LABEL | keys::PEER_PROFILE | keys::TCONTEXT => {
+                first(&mut v.peer, string())
+            }
             keys::COMM => first(&mut v.comm, string()),
             keys::PID => first_number(&mut v.pid, text),
             keys::ERROR => first_signed(&mut v.error, text),
@@ -214,11 +209,10 @@ impl<'a> Reader<'a> {
             keys::FAMILY => first(&mut v.family, text),
             keys::SOCK_TYPE => first(&mut v.sock_type, text),
             keys::PROTOCOL => first_signed(&mut v.protocol, text),
-            // A connected socket has l and f; what bind and connect were asked for (7.3) comes as s and d.
-            keys::LADDR | keys::SADDR => first(&mut v.laddr, text),
-            keys::LPORT | keys::SRC => first_number(&mut v.lport, text),
-            keys::FADDR | keys::DADDR => first(&mut v.faddr, text),
-            keys::FPORT | keys::DEST => first_number(&mut v.fport, text),
+            keys::LADDR => first(&mut v.laddr, text),
+            keys::LPORT => first_number(&mut v.lport, text),
+            keys::FADDR => first(&mut v.faddr, text),
+            keys::FPORT => first_number(&mut v.fport, text),
             keys::SIGNAL => first(&mut v.signal, text),
             keys::FSTYPE => first(&mut v.fstype, string()),
             keys::SRCNAME => first(&mut v.srcname, string()),
@@ -228,6 +222,8 @@ impl<'a> Reader<'a> {
             keys::TRANS | keys::OPTIONS | keys::OCOMM | keys::EXE | keys::PATH => {
                 return self.keep(field.key, string());
             }
+            // What auditd adds has such keys (`FSUID="otis"`); its separator is lost when a log is copied about.
+            _ if field.key.first().is_some_and(u8::is_ascii_uppercase) => true,
             _ => false,
         };
         if !taken {
@@ -257,6 +253,10 @@ impl<'a> Reader<'a> {
         };
         violation.operation = operation.unwrap_or_default();
         violation.class = classify(class, &violation);
+        if violation.class == Class::Capability && violation.capname.is_none() {
+            // Before 2.6.35 a capability was named where files are.
+            violation.capname = violation.name.take();
+        }
         violation.others = others.into_bump_slice();
         if violation.verdict == Verdict::Status
             && violation.class == Class::Policy
@@ -291,6 +291,14 @@ fn verdict_of(word: &[u8]) -> Option<Verdict> {
     Some(verdict)
 }
 
+/// A value of a key that the kernel may write in hex.
+pub(crate) fn text_of<'a>(value: Value<'a>, arena: &'a Bump) -> &'a [u8] {
+    match value {
+        Value::Quoted(text) | Value::Cut(text) => text,
+        Value::Bare(text) => hex::decode(text, arena).unwrap_or(text),
+    }
+}
+
 /// Fills `slot` unless it is filled. The value was understood in either case, hence true.
 fn first<T>(slot: &mut Option<T>, value: T) -> bool {
     if slot.is_none() {
@@ -319,7 +327,7 @@ fn first_signed(slot: &mut Option<i32>, text: &[u8]) -> bool {
 }
 
 /// A decimal number without a sign; None when it is anything else or too large.
-fn number(text: &[u8]) -> Option<u64> {
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::companions::Companions;
+use super::sender::Sender;
+
 /// What AppArmor did about the operation.
 ///
 /// The kernel's words, `enum audit_type` in security/apparmor/include/audit.h.
@@ -278,6 +281,12 @@ pub struct Violation<'a> {
     pub truncated: bool,
     /// What eBPF knows of the task.
     pub task: Option<Task>,
+    /// The user process that reported it; None when the kernel did.
+    pub sender: Option<&'a Sender<'a>>,
+    /// What the other records of the same audit event say.
+    pub companions: Option<&'a Companions<'a>>,
+    /// The machine, when a log names it.
+    pub node: Option<&'a [u8]>,
 }
 
 impl<'a> Violation<'a> {
@@ -321,6 +330,9 @@ impl<'a> Violation<'a> {
             others: &[],
             truncated: false,
             task: None,
+            sender: None,
+            companions: None,
+            node: None,
         }
     }
 }

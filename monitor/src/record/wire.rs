@@ -131,7 +131,7 @@ pub fn decode_wire<'a>(
         }
         Class::Policy => other(b"ns", get(Slot::Target)),
         Class::Ptrace | Class::IoUring | Class::Userns | Class::Dbus | Class::Other => {
-            v.peer = get(Slot::Peer)
+            v.peer = get(Slot::Peer);
         }
     }
     v.others = others.into_bump_slice();
@@ -149,7 +149,7 @@ fn kernel_class(header: &Header) -> Option<&'static [u8]> {
     })
 }
 
-fn mask<'a>(class: Class, bits: u32, arena: &'a Bump) -> Option<&'a [u8]> {
+fn mask(class: Class, bits: u32, arena: &Bump) -> Option<&[u8]> {
     match class {
         Class::File | Class::Exec | Class::Link | Class::ChangeProfile | Class::Mqueue => {
             words::file_mask(bits, arena)

@@ -34,10 +34,12 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const FWD: u32 = 7;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
 const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -111,6 +113,32 @@ impl<'a> Btf<'a> {
         ids.iter().find_map(|id| self.get(*id).map(|ty| ty.size_or_type))
     }
 
+    /// A blob of the same type ids in which only these functions are left: enough to attach to them, for a
+    /// loader that would otherwise keep every type of the kernel.
+    pub fn functions(&self, names: &[&str]) -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut types = Vec::new();
+        for position in self.positions.iter().skip(1) {
+            let function = self
+                .type_at(*position)
+                .ok()
+                .filter(|ty| ty.kind == FUNC)
+                .and_then(|ty| self.string(ty.name))
+                .filter(|name| names.iter().any(|wanted| wanted.as_bytes() == *name));
+            let fixed = match function {
+                Some(name) => {
+                    let offset = strings.len() as u32;
+                    strings.extend_from_slice(name);
+                    strings.push(0);
+                    [offset, FUNC << 24, 0]
+                }
+                None => [0, FWD << 24, 0],
+            };
+            types.extend(fixed.into_iter().flat_map(u32::to_ne_bytes));
+        }
+        blob(&types, &strings)
+    }
+
     fn find(&self, id: u32, path: &[&[u8]], depth: usize) -> Option<u32> {
         let Some((wanted, rest)) = path.split_first() else { return Some(0) };
         let ty = self.resolve(id)?;
@@ -169,6 +197,21 @@ impl<'a> Btf<'a> {
         let rest = self.strings.get(offset as usize..)?;
         rest.split(|byte| *byte == 0).next()
     }
+}
+
+/// Puts a blob together: header, types, strings.
+fn blob(types: &[u8], strings: &[u8]) -> Vec<u8> {
+    const HEADER: u32 = 24;
+    const VERSION: [u8; 2] = [1, 0];
+    let (types_len, strings_len) = (types.len() as u32, strings.len() as u32);
+    let header = [HEADER, 0, types_len, types_len, strings_len];
+    let mut out = Vec::with_capacity(HEADER as usize + types.len() + strings.len());
+    out.extend_from_slice(&MAGIC.to_ne_bytes());
+    out.extend_from_slice(&VERSION);
+    out.extend(header.into_iter().flat_map(u32::to_ne_bytes));
+    out.extend_from_slice(types);
+    out.extend_from_slice(strings);
+    out
 }
 
 /// How many bytes follow the fixed part of a type.
@@ -233,16 +276,7 @@ mod tests {
 
         fn finish(mut self) -> Vec<u8> {
             self.string("");
-            let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-            let mut out = Vec::new();
-            out.extend_from_slice(&MAGIC.to_ne_bytes());
-            out.extend_from_slice(&[1, 0]);
-            for word in [24, 0, types, types, strings] {
-                out.extend_from_slice(&word.to_ne_bytes());
-            }
-            out.extend(self.types);
-            out.extend(self.strings);
-            out
+            blob(&self.types, &self.strings)
         }
     }
 
@@ -278,6 +312,21 @@ mod tests {
             assert_eq!(btf.offset(path), want, "{name}");
         }
         assert_eq!(btf.size("outer"), Some(24));
+    }
+
+    #[test]
+    fn keeps_the_ids_of_functions() {
+        let mut w = Writer::default();
+        w.ty("int", INT, false, 4, &[32], 0); // 1
+        w.ty("", FUNC_PROTO, false, 0, &[0, 1], 1); // 2
+        w.ty("other", FUNC, false, 2, &[], 0); // 3
+        w.ty("wanted", FUNC, false, 2, &[], 0); // 4
+        w.ty("wanted", TYPEDEF, false, 1, &[], 0); // 5
+        let data = w.finish();
+        let skeleton = Btf::parse(&data).unwrap().functions(&["wanted"]);
+        let skeleton = aya::Btf::parse(&skeleton, aya::Endianness::default()).unwrap();
+        let id = |name| skeleton.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Func).ok();
+        assert_eq!((id("wanted"), id("other")), (Some(4), None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use aya::programs::{FEntry, FExit, KProbe, ProgramError};
-use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader};
+use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
 use super::btf::{Btf, BtfError};
@@ -81,12 +81,14 @@ pub(super) struct Loaded {
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
 pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
-    let layout = {
+    let (layout, functions) = {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
-        offsets::resolve(&Btf::parse(&blob)?)?
+        let btf = Btf::parse(&blob)?;
+        (offsets::resolve(&btf)?, btf.functions(&[STAMP_HOOK, EVENT_HOOK]))
     };
     let log_level: u8 = if options.log { u8::MAX } else { 0 };
-    // aya would keep a parsed copy of the kernel's BTF of its own; one, for the trampolines, is enough.
+    // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed copy of
+    // them takes tens of megabytes.
     let mut object = EbpfLoader::new()
         .btf(None)
         .override_global("LAYOUT", bytemuck::bytes_of(&layout), true)
@@ -98,9 +100,9 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
     // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
     // never saw.
     let (stamp_hook, event_hook) = {
-        let btf = AyaBtf::from_sys_fs().map_err(|error| explain(error.into()))?;
-        let stamp = attach_stamps(&mut object, &btf, options.attach);
-        (stamp, attach_events(&mut object, &btf, options.attach))
+        let btf = AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
+        let stamp = hook(&mut object, &btf, STAMP_HOOK, &STAMP_WAYS, options.attach);
+        (stamp, hook(&mut object, &btf, EVENT_HOOK, &EVENT_WAYS, options.attach))
     };
     sys::trim_heap();
     if event_hook.attached == Attached::No {
@@ -110,51 +112,44 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
     Ok(Loaded { object, hooks: vec![stamp_hook, event_hook], stamps })
 }
 
-fn attach_stamps(object: &mut Object, btf: &AyaBtf, attach: Attach) -> Hook {
-    let mut trampoline = || -> Result<(), ProgramError> {
+/// A way of hooking a function, and what does it.
+type Way = (Attached, fn(&mut Object, &AyaBtf) -> Result<(), ProgramError>);
+
+const STAMP_WAYS: [Way; 2] = [
+    (Attached::Fentry, |object, btf| {
         let program: &mut FEntry = program(object, "audit_pre_fentry")?;
         program.load(STAMP_HOOK, btf)?;
         program.attach().map(drop)
-    };
-    let mut reasons = Vec::new();
-    if attach == Attach::Auto {
-        match trampoline() {
-            Ok(()) => return hook(STAMP_HOOK, Attached::Fentry, reasons),
-            Err(error) => reasons.push(reason("fentry", &error)),
-        }
-    }
-    match kprobe(object, "audit_pre_kprobe", STAMP_HOOK) {
-        Ok(()) => hook(STAMP_HOOK, Attached::Kprobe, reasons),
-        Err(error) => {
-            reasons.push(reason("kprobe", &error));
-            hook(STAMP_HOOK, Attached::No, reasons)
-        }
-    }
-}
+    }),
+    (Attached::Kprobe, |object, _| kprobe(object, "audit_pre_kprobe", STAMP_HOOK)),
+];
 
-fn attach_events(object: &mut Object, btf: &AyaBtf, attach: Attach) -> Hook {
-    let mut trampoline = || -> Result<(), ProgramError> {
+const EVENT_WAYS: [Way; 2] = [
+    (Attached::Fexit, |object, btf| {
         let program: &mut FExit = program(object, "common_lsm_audit_fexit")?;
         program.load(EVENT_HOOK, btf)?;
         program.attach().map(drop)
-    };
-    let mut reasons = Vec::new();
-    if attach == Attach::Auto {
-        match trampoline() {
-            Ok(()) => return hook(EVENT_HOOK, Attached::Fexit, reasons),
-            Err(error) => reasons.push(reason("fexit", &error)),
-        }
-    }
+    }),
     // The return first: an entry without a return would leave its note behind.
-    let both = kprobe(object, "common_lsm_audit_kretprobe", EVENT_HOOK)
-        .and_then(|()| kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK));
-    match both {
-        Ok(()) => hook(EVENT_HOOK, Attached::Kprobe, reasons),
-        Err(error) => {
-            reasons.push(reason("kprobe", &error));
-            hook(EVENT_HOOK, Attached::No, reasons)
+    (Attached::Kprobe, |object, _| {
+        kprobe(object, "common_lsm_audit_kretprobe", EVENT_HOOK)?;
+        kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK)
+    }),
+];
+
+/// Tries the ways in their order until one works.
+fn hook(object: &mut Object, btf: &AyaBtf, function: &'static str, ways: &[Way], attach: Attach) -> Hook {
+    let mut reasons = Vec::new();
+    for (attached, way) in ways {
+        if attach == Attach::Kprobe && *attached != Attached::Kprobe {
+            continue;
+        }
+        match way(object, btf) {
+            Ok(()) => return Hook { function, attached: *attached, reason: reasons.join("; ") },
+            Err(error) => reasons.push(reason(attached.as_str(), &error)),
         }
     }
+    Hook { function, attached: Attached::No, reason: reasons.join("; ") }
 }
 
 fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), ProgramError> {
@@ -168,10 +163,6 @@ where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
     object.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
-}
-
-fn hook(function: &'static str, attached: Attached, reasons: Vec<String>) -> Hook {
-    Hook { function, attached, reason: reasons.join("; ") }
 }
 
 /// The whole chain of causes on one line. A verifier's log, which may be in it, says what was wrong at its

@@ -1,5 +1,6 @@
 use bumpalo::Bump;
 
+use super::super::{Senders, parse_message};
 use super::*;
 
 const STAMP: AuditId = AuditId { millis: 1_795_450_134_756, serial: 4 };
@@ -7,7 +8,11 @@ const STAMP: AuditId = AuditId { millis: 1_795_450_134_756, serial: 4 };
 /// Parses `audit(1795450134.756:4): ` + `body`.
 fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
     let payload = arena.alloc_slice_copy(&[b"audit(1795450134.756:4): ", body].concat());
-    parse_payload(payload, Origin::Netlink, arena)
+    parse_payload(payload, arena)
+}
+
+fn parse_payload<'a>(payload: &'a [u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
+    parse_message(1400, payload, Origin::Netlink, &Senders::of_users(vec![0]), arena)
 }
 
 fn stamped<'a>(verdict: Verdict, class: Class, operation: &'a str) -> Violation<'a> {
@@ -124,13 +129,12 @@ fn reads_the_records_of_each_class() {
                 profile: Some(b"p"),
                 pid: Some(1),
                 comm: Some(b"c"),
-                faddr: Some(b"::1"),
-                fport: Some(8081),
                 family: Some(b"inet6"),
                 sock_type: Some(b"dgram"),
                 protocol: Some(0),
                 requested_mask: Some(b"connect"),
                 denied_mask: Some(b"connect"),
+                others: &[(b"daddr", b"::1"), (b"dest", b"8081")],
                 ..stamped(Verdict::Denied, Class::Network, "connect")
             },
         ),
@@ -242,7 +246,7 @@ fn reads_the_records_of_each_class() {
                 comm: Some(b"c"),
                 requested_mask: Some(b"override_creds"),
                 denied_mask: Some(b"override_creds"),
-                target: Some(b"q"),
+                peer: Some(b"q"),
                 ..stamped(Verdict::Denied, Class::IoUring, "uring_override")
             },
         ),
@@ -325,7 +329,7 @@ fn reads_the_records_of_each_class() {
                 info: Some(b"AppArmor Filesystem Enabled"),
                 pid: Some(1),
                 comm: Some(b"swapper/0"),
-                ..stamped(Verdict::Status, Class::Other, "")
+                ..stamped(Verdict::Status, Class::Policy, "")
             },
         ),
     ];
@@ -377,6 +381,13 @@ fn decodes_a_value_only_where_the_kernel_encodes() {
         ("an empty name", r#"name="""#, |v| v.name, Some("")),
         ("a key that comes twice: the first", r#"name="/a" name="/b""#, |v| v.name, Some("/a")),
         ("a disconnected path", r#"name="run/x""#, |v| v.name, Some("run/x")),
+        (
+            "auditd's interpretation, its separator lost",
+            r#"OUID="otis" pid=1"#,
+            |v| v.others.first().map(|o| o.0),
+            None,
+        ),
+        ("? is no name", "name=? pid=1", |v| v.name, None),
         ("a hat", r#"profile="web//^home""#, |v| v.profile, Some("web//^home")),
     ];
     for (name, field, ask, want) in rows {
@@ -439,7 +450,7 @@ fn tells_records_of_another_kind_from_malformed_ones() {
     ];
     for (name, payload, want) in rows {
         let arena = Bump::new();
-        assert_eq!(parse_payload(payload.as_bytes(), Origin::Netlink, &arena), Err(*want), "{name}");
+        assert_eq!(parse_payload(payload.as_bytes(), &arena), Err(*want), "{name}");
     }
 }
 
