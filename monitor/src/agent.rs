@@ -1,5 +1,6 @@
 //! The agent: the stages, started in the order in which an event passes them and stopped in the same.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     }
 
     let stop = CancellationToken::new();
-    let streams = capture::start(options(&config), &ledger, &stop).await;
+    let mut shutdown = pin!(shutdown);
+    let streams = tokio::select! {
+        streams = capture::start(options(&config), &ledger, &stop) => streams,
+        // Loading programs may take longer than a drain; nothing has been captured yet.
+        () = &mut shutdown => return Ok(()),
+    };
     let sink = Arc::clone(&outputs);
     let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| sink.observe(event));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));

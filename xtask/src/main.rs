@@ -1,2 +1,34 @@
-//! Tasks.
-fn main() {}
+//! The project's own tasks. `cargo xtask --help` lists them; each has a file of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod lab;
+mod place;
+mod setup;
+mod step;
+mod vm;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+enum Task {
+    /// Brings what building, the lab and the checks need; the other tasks call it themselves.
+    Setup,
+    Vm(vm::Arguments),
+}
+
+fn main() -> ExitCode {
+    let end = match Task::parse() {
+        Task::Setup => setup::run(),
+        Task::Vm(arguments) => vm::run(&arguments),
+    };
+    match end {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,12 +1,13 @@
 //! Printed events: which format, and where to.
 
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{self, IsTerminal, Write, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::json;
 use super::table::Table;
@@ -78,9 +79,23 @@ const fn told_by(event: &Event<'_>) -> Source {
 
 /// Appending, each batch in one write, is what lets logrotate's `copytruncate` work.
 fn append_to(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path).with_context(|| {
+    open(path).with_context(|| {
         format!("cannot write events to {}; name another file with --output-file", path.display())
     })
+}
+
+/// Opens without waiting, because a pipe that nobody reads would hold up the whole agent; then makes writes
+/// wait again, which is the printing thread's business.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(FILE_MODE)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    let flags = OFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
 }
 
 fn terminal_width() -> Option<usize> {

@@ -43,6 +43,25 @@ fn a_taken_port_is_told_and_ends_the_second_agent() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_is_told_and_not_waited_for() {
+    let pipe = std::env::temp_dir().join(format!("aa-monitor-{}.pipe", std::process::id()));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let agent = output(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--output",
+        "json",
+        "--output-file",
+        pipe.to_str().unwrap(),
+    ]);
+    std::fs::remove_file(&pipe).unwrap();
+    let text = String::from_utf8_lossy(&agent.stderr);
+    assert_eq!(agent.status.code(), Some(1), "{text}");
+    assert!(text.contains("cannot write events to") && text.contains("--output-file"), "{text}");
+}
+
+#[test]
 fn pages_answer_as_kubelet_prometheus_and_people_expect() {
     let agent = Agent::start(&[]);
     for (method, path, status, content_type, part) in [

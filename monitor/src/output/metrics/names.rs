@@ -33,7 +33,7 @@ pub(super) const RECEIVED: Name = name(
 );
 pub(super) const LOST: Name = name(
     "aa_monitor_events_lost_total",
-    "Records that were lost, by where and why. Losses of stage output were counted as events and not printed.",
+    "Records that were lost, by where and why. What stages merge and output lost is in the event metrics all the same.",
 );
 pub(super) const HOOK_ATTACHED: Name =
     name("aa_monitor_hook_attached", "1 if the kernel function is hooked, and how; 0 if it is not.");

@@ -1,0 +1,33 @@
+//! Loading profiles and running programs under them.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Compiles and loads profiles. They must be new to the kernel.
+pub(crate) fn load(path: &str) -> Result<()> {
+    let end = Command::new("/sbin/apparmor_parser")
+        .args(["--add", "--skip-cache", "--quiet", path])
+        .output()
+        .context("starting apparmor_parser")?;
+    ensure!(end.status.success(), "apparmor_parser {path}: {}", String::from_utf8_lossy(&end.stderr).trim());
+    Ok(())
+}
+
+/// Runs `provoke` under `profile` until it ends.
+pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
+    let request = format!("exec {profile}");
+    let mut command = Command::new("/bin/provoke");
+    command.args(arguments).stdin(Stdio::null());
+    // Only async-signal-safe calls: open, write, close; the text was made before the fork.
+    let confine = move || -> io::Result<()> { fs::write("/proc/thread-self/attr/apparmor/exec", &request) };
+    #[expect(unsafe_code, reason = "the profile of the next exec is set by the task itself")]
+    // SAFETY: the closure allocates only the path's C string, in a process with a single thread.
+    unsafe {
+        command.pre_exec(confine);
+    }
+    command.output().with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+}

@@ -1,0 +1,112 @@
+//! File systems, modules, network: what a kernel needs to be a machine.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use aa_monitor_tests::acts::Act;
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+
+/// Type, where, and whether a kernel without it can go on.
+const FILE_SYSTEMS: [(&str, &str, bool); 9] = [
+    ("proc", "/proc", true),
+    ("sysfs", "/sys", true),
+    ("devtmpfs", "/dev", true),
+    ("devpts", "/dev/pts", false),
+    ("tmpfs", "/tmp", true),
+    ("securityfs", "/sys/kernel/security", true),
+    ("bpf", "/sys/fs/bpf", false),
+    ("cgroup2", "/sys/fs/cgroup", false),
+    // For an act that unmounts something.
+    ("tmpfs", "/lab/spare", true),
+];
+
+/// What the scenarios count on, whatever the distribution's defaults are.
+const SETTINGS: [(&str, &str); 3] = [
+    // With Yama in the way, AppArmor would be asked for CAP_SYS_PTRACE first.
+    ("/proc/sys/kernel/yama/ptrace_scope", "0"),
+    // The kernel log is the witness: nothing of it may be left out.
+    ("/proc/sys/kernel/printk_ratelimit", "0"),
+    ("/proc/sys/kernel/printk_devkmsg", "on\n"),
+];
+
+const FEATURES: &str = "/sys/kernel/security/apparmor/features";
+
+/// Sets the machine up and returns the kernel command line.
+pub(crate) fn set_up() -> Result<String> {
+    for (kind, at, needed) in FILE_SYSTEMS {
+        let result = fs::create_dir_all(at)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)?));
+        // The kernel may have mounted /dev itself.
+        let there = result.is_ok() || result.as_ref().is_err_and(|e| e.downcast_ref() == Some(&Errno::EBUSY));
+        ensure!(there || !needed, "mounting {kind} on {at}: {result:?}");
+    }
+    for (link, target) in [("/dev/fd", "/proc/self/fd"), ("/dev/stdin", "/proc/self/fd/0")] {
+        if !Path::new(link).exists() {
+            symlink(target, link).with_context(|| format!("making {link}"))?;
+        }
+    }
+    for (path, value) in SETTINGS {
+        if Path::new(path).exists() {
+            fs::write(path, value).with_context(|| format!("writing {value} to {path}"))?;
+        }
+    }
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    ensure!(enabled.trim() == "Y", "this kernel has no AppArmor, or it is off");
+    insert_modules("/lib/modules/lab")?;
+    bring_up_network()?;
+    fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
+}
+
+/// Inserts what the host put there, in the order of the file names.
+fn insert_modules(folder: &str) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
+    let mut paths: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        let file = fs::File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        finit_module(file, c"", ModuleInitFlags::empty())
+            .with_context(|| format!("inserting {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The addresses are those of QEMU's user-mode network.
+fn bring_up_network() -> Result<()> {
+    busybox(&["ip", "link", "set", "lo", "up"])?;
+    if Path::new("/sys/class/net/eth0").exists() {
+        busybox(&["ip", "link", "set", "eth0", "up"])?;
+        busybox(&["ip", "addr", "add", "10.0.2.15/24", "dev", "eth0"])?;
+        busybox(&["ip", "route", "add", "default", "via", "10.0.2.2"])?;
+    }
+    Ok(())
+}
+
+fn busybox(arguments: &[&str]) -> Result<()> {
+    let end = Command::new("/bin/busybox").args(arguments).output().context("starting busybox")?;
+    ensure!(
+        end.status.success(),
+        "busybox {}: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&end.stderr).trim()
+    );
+    Ok(())
+}
+
+/// Whether this kernel asks AppArmor about an act.
+pub(crate) fn supported(act: &Act) -> bool {
+    act.needs.is_none_or(|feature| Path::new(FEATURES).join(feature).exists())
+}
+
+/// Whether the kernel keeps audit records (it does not when booted with `audit=0`).
+pub(crate) fn auditing() -> Result<bool> {
+    let command_line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+    Ok(!command_line.split_ascii_whitespace().any(|word| word == "audit=0"))
+}

@@ -1,0 +1,269 @@
+//! Scenario `smoke`: the fixed list of violations is in the agent's counters, exactly.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aa_monitor_tests::acts::{self, Act, ENFORCE, Key};
+use aa_monitor_tests::contract::Line;
+use aa_monitor_tests::scrape::Sample;
+use anyhow::{Context, Result, ensure};
+
+use crate::agent::{self, Agent, keep};
+use crate::confined;
+use crate::console::{Report, say};
+use crate::kernel_log::KernelLog;
+use crate::machine;
+use crate::victim::Victim;
+
+/// How long loading and verifying the eBPF programs may take, on an emulated machine.
+const SOURCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long the last violation may take to be counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(20);
+/// How long the counters must stand still before they are read.
+const STILL: Duration = Duration::from_millis(1500);
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Every verdict and class has a series of the node's counter from the start.
+const VERDICTS: usize = 7;
+const CLASSES: usize = 17;
+
+/// Plays the scenario with the agent's sources `auto`, `ebpf` or `audit`.
+pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
+    let victim = Victim::start()?;
+    let mut log = KernelLog::open()?;
+    let mut agent = Agent::start(source)?;
+    let auditing = machine::auditing()?;
+    let (ebpf, audit) = (source != "audit", source != "ebpf" && auditing);
+    let ready = agent.wait_ready();
+    let failed = ready.is_err();
+    report.check("the agent becomes ready", ready);
+    report.check("the sources that can work do", sources(ebpf, audit));
+    if failed {
+        Agent::say_log();
+        return Ok(());
+    }
+    log.records()?;
+
+    let acts: Vec<Act> = acts::all().into_iter().filter(machine::supported).collect();
+    report.check("profiles enforce and complain", perform(&acts, &victim));
+    confined::load("/etc/apparmor.d/late.profiles")?;
+    let mut want = acts::counts(&acts);
+    want.insert(policy_load(), 1);
+    let total: u64 = want.values().sum();
+
+    let (text, samples) = settle(total)?;
+    keep("metrics.prom", &text);
+    report.check("every violation is counted once", compare(&want, &counted(&samples)));
+    report.check("the node's counters are the sums", node(&want, &samples));
+    let received = |up: bool| if up { total } else { 0 };
+    report.check("eBPF received them", equal(received(ebpf), sum(&samples, RECEIVED, &[("source", "ebpf")])));
+    report.check(
+        "audit received them",
+        equal(received(audit), sum(&samples, RECEIVED, &[("source", "audit")])),
+    );
+    report.check("nothing is lost", equal(0, sum(&samples, LOST, &[])));
+    if auditing {
+        report.check("the kernel log agrees", log.records().and_then(|r| equal(total, r.len() as u64)));
+    }
+    report.check("the last event's time is now", recent(&samples));
+    report.check("/livez answers", agent::get("/livez").and_then(|(status, _)| equal(200, status.into())));
+    report.check("SIGTERM ends it with 0 in time", stop(&mut agent));
+    report.check("every event is a line of JSON", lines(total));
+    Agent::say_log();
+    summarise(&want, &samples);
+    Ok(())
+}
+
+const EVENTS: &str = "apparmor_events_total";
+const NODE_EVENTS: &str = "apparmor_node_events_total";
+const RECEIVED: &str = "aa_monitor_events_received_total";
+const LOST: &str = "aa_monitor_events_lost_total";
+const LAST: &str = "apparmor_last_event_timestamp_seconds";
+const UP: &str = "aa_monitor_source_up";
+
+/// The record about `late.profiles`.
+fn policy_load() -> Key {
+    Key {
+        verdict: "status".into(),
+        class: "policy".into(),
+        operation: "profile_load".into(),
+        profile: "unconfined".into(),
+    }
+}
+
+/// Performs the acts, and sees that an enforcing profile refused and a complaining one did not.
+fn perform(acts: &[Act], victim: &Victim) -> Result<()> {
+    let mut surprises = Vec::new();
+    for act in acts {
+        let arguments = victim.arguments(act);
+        let end = confined::provoke(act.profile, &arguments)?;
+        let as_wanted = match act.verdict {
+            "killed" => end.status.code().is_none(),
+            "denied" => end.status.code() == Some(1),
+            _ => end.status.code() == Some(0),
+        };
+        if !as_wanted {
+            let said = String::from_utf8_lossy(&end.stdout).trim().replace('\n', ", ");
+            surprises.push(format!(
+                "{} under {}: {said} ({})",
+                act.provoke.join(" "),
+                act.profile,
+                end.status
+            ));
+        }
+    }
+    ensure!(surprises.is_empty(), "{}", surprises.join("; "));
+    Ok(())
+}
+
+/// Waits until each source is in the state that it must reach.
+fn sources(ebpf: bool, audit: bool) -> Result<()> {
+    let want = [u64::from(ebpf), u64::from(audit)];
+    let start = Instant::now();
+    loop {
+        let (_, samples) = agent::metrics()?;
+        let up = ["ebpf", "audit"].map(|name| sum(&samples, UP, &[("source", name)]));
+        if up == want {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Scrapes until all is counted and nothing moves any more.
+fn settle(total: u64) -> Result<(String, Vec<Sample>)> {
+    let start = Instant::now();
+    let mut still_since = Instant::now();
+    let mut last = Vec::new();
+    loop {
+        let (text, samples) = agent::metrics()?;
+        let moved: Vec<Sample> =
+            samples.iter().filter(|s| [EVENTS, RECEIVED, LOST].contains(&&*s.name)).cloned().collect();
+        if moved != last {
+            still_since = Instant::now();
+            last = moved;
+        }
+        let complete = sum(&samples, EVENTS, &[]) >= total || start.elapsed() > COUNT_LIMIT;
+        if complete && still_since.elapsed() > STILL {
+            return Ok((text, samples));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The series of the events' counter that are not 0.
+fn counted(samples: &[Sample]) -> BTreeMap<Key, u64> {
+    let mut counts = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| sample.name == EVENTS && sample.value > 0.0) {
+        let label = |name| sample.label(name).to_owned();
+        let key = Key {
+            verdict: label("verdict"),
+            class: label("class"),
+            operation: label("operation"),
+            profile: label("profile"),
+        };
+        *counts.entry(key).or_insert(0) += whole(sample.value);
+    }
+    counts
+}
+
+fn compare(want: &BTreeMap<Key, u64>, got: &BTreeMap<Key, u64>) -> Result<()> {
+    let keys: std::collections::BTreeSet<&Key> = want.keys().chain(got.keys()).collect();
+    let number = |counts: &BTreeMap<Key, u64>, key| counts.get(key).copied().unwrap_or(0);
+    let differences: Vec<String> = keys
+        .into_iter()
+        .filter(|key| number(want, key) != number(got, key))
+        .map(|key| {
+            let Key { verdict, class, operation, profile } = key;
+            let (want, got) = (number(want, key), number(got, key));
+            format!("{verdict} {class} {operation} {profile}: want {want}, got {got}")
+        })
+        .collect();
+    ensure!(differences.is_empty(), "{}", differences.join("; "));
+    Ok(())
+}
+
+fn node(want: &BTreeMap<Key, u64>, samples: &[Sample]) -> Result<()> {
+    let series = samples.iter().filter(|sample| sample.name == NODE_EVENTS).count();
+    ensure!(series == VERDICTS * CLASSES, "want {} series, got {series}", VERDICTS * CLASSES);
+    let mut sums = BTreeMap::new();
+    for (Key { verdict, class, .. }, count) in want {
+        *sums.entry((verdict.as_str(), class.as_str())).or_insert(0) += count;
+    }
+    for ((verdict, class), want) in &sums {
+        let got = sum(samples, NODE_EVENTS, &[("verdict", verdict), ("class", class)]);
+        ensure!(got == *want, "{verdict} {class}: want {want}, got {got}");
+    }
+    equal(sums.values().sum(), sum(samples, NODE_EVENTS, &[]))
+}
+
+fn recent(samples: &[Sample]) -> Result<()> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    let seen: Vec<&Sample> = samples
+        .iter()
+        .filter(|s| s.name == LAST && s.label("profile") == ENFORCE && s.label("verdict") == "denied")
+        .collect();
+    ensure!(!seen.is_empty(), "no {LAST} for {ENFORCE}");
+    let age = seen.iter().map(|sample| now - sample.value).fold(f64::INFINITY, f64::min);
+    ensure!((-1.0..120.0).contains(&age), "it is {age:.1} s ago");
+    Ok(())
+}
+
+fn stop(agent: &mut Agent) -> Result<()> {
+    let (status, _) = agent.terminate(STOP_LIMIT)?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+fn lines(total: u64) -> Result<()> {
+    let text = fs::read_to_string(agent::EVENTS).with_context(|| format!("reading {}", agent::EVENTS))?;
+    let objects = text.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count();
+    equal(text.lines().count() as u64, objects as u64)?;
+    keep("events.json", &text);
+    equal(total, objects as u64)
+}
+
+fn equal(want: u64, got: u64) -> Result<()> {
+    ensure!(want == got, "want {want}, got {got}");
+    Ok(())
+}
+
+/// The sum over the series of a metric that have these labels.
+fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> u64 {
+    let matching = samples.iter().filter(|s| s.name == name && labels.iter().all(|(l, v)| s.label(l) == *v));
+    matching.map(|sample| whole(sample.value)).sum()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are small whole numbers"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+/// A table for the reader: what was provoked, by verdict and class.
+fn summarise(want: &BTreeMap<Key, u64>, samples: &[Sample]) {
+    let mut rows: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (Key { verdict, class, .. }, count) in want {
+        *rows.entry((verdict, class)).or_insert(0) += count;
+    }
+    let summary = |text: String| say(&Line::Summary(text));
+    summary(format!("{:<8} {:<15} {:>8} {:>8}", "verdict", "class", "provoked", "counted"));
+    for ((verdict, class), provoked) in rows {
+        let counted = sum(samples, EVENTS, &[("verdict", verdict), ("class", class)]);
+        summary(format!("{verdict:<8} {class:<15} {provoked:>8} {counted:>8}"));
+    }
+    let received = |source| sum(samples, RECEIVED, &[("source", source)]);
+    summary(format!(
+        "{} violations; counted {}; received by eBPF {}, by audit {}; lost {}",
+        want.values().sum::<u64>(),
+        sum(samples, EVENTS, &[]),
+        received("ebpf"),
+        received("audit"),
+        sum(samples, LOST, &[]),
+    ));
+}

@@ -1,0 +1,200 @@
+//! Packages from Debian without touching the machine: an apt of our own below target/lab, with its own
+//! sources, lists and cache. Unpacked by `dpkg -x`, nothing is installed and nobody needs to be root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::place;
+use crate::step::{self, Step};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// How old the package lists may be before something new is fetched.
+const FRESH: Duration = Duration::from_secs(3600);
+const WAY_OUT: &str = "check the network and the mirror in target/lab/apt/sources.list; \
+    delete target/lab/apt to start over";
+
+/// The URIs of Debian's archive and of its security archive.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mirrors {
+    main: String,
+    security: String,
+}
+
+/// Takes the mirrors from apt source lists, one-line and deb822; Debian's own where they name none.
+///
+/// The lists may be another distribution's: an archive is told by the end of its path.
+pub(crate) fn mirrors<'a>(lists: impl IntoIterator<Item = &'a str>) -> Mirrors {
+    let mut main = None;
+    let mut security = None;
+    for line in lists.into_iter().flat_map(str::lines) {
+        let line = line.trim();
+        let relevant = line.starts_with("deb ") || line.starts_with("URIs:");
+        for uri in line.split_whitespace().filter(|word| relevant && word.contains("://")) {
+            let uri = uri.trim_end_matches('/');
+            if uri.ends_with("/debian") {
+                main.get_or_insert_with(|| uri.to_owned());
+            } else if uri.ends_with("/debian-security") {
+                security.get_or_insert_with(|| uri.to_owned());
+            }
+        }
+    }
+    Mirrors {
+        main: main.unwrap_or_else(|| "http://deb.debian.org/debian".into()),
+        security: security.unwrap_or_else(|| "http://deb.debian.org/debian-security".into()),
+    }
+}
+
+impl Mirrors {
+    fn sources(&self) -> String {
+        let row =
+            |uri: &str, suite: &str| format!("deb [arch=amd64 signed-by={KEYRING}] {uri} {suite} main\n");
+        let suites = ["bookworm", "trixie", "trixie-backports"].map(|suite| row(&self.main, suite));
+        let updates = ["bookworm-security", "trixie-security"].map(|suite| row(&self.security, suite));
+        suites.concat() + &updates.concat()
+    }
+}
+
+/// The private apt.
+#[derive(Debug)]
+pub(crate) struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Writes the configuration, and brings the package lists when they are missing or old.
+    pub(crate) fn fresh() -> Result<Self> {
+        ensure!(
+            Path::new(KEYRING).exists(),
+            "the lab's packages are Debian's, and {KEYRING} is missing; \
+             way out: apt-get install debian-archive-keyring"
+        );
+        let apt = Self { folder: place::lab().join("apt") };
+        for folder in ["lists/partial", "cache/archives/partial", "state"] {
+            fs::create_dir_all(apt.folder.join(folder)).with_context(|| format!("making {folder}"))?;
+        }
+        let lists = machine_sources();
+        step::write(&apt.folder.join("sources.list"), mirrors(lists.iter().map(String::as_str)).sources())?;
+        step::write(&apt.folder.join("status"), "")?;
+        step::write(&apt.folder.join("apt.conf"), apt.configuration())?;
+        let stamp = apt.folder.join("updated");
+        let age = fs::metadata(&stamp).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_none_or(|age| age > FRESH) {
+            let step = Step { name: "Debian's package lists (30 MB)", way_out: WAY_OUT };
+            step.run(apt.command("apt-get").args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]))?;
+            step::write(&stamp, "")?;
+        }
+        Ok(apt)
+    }
+
+    /// Everything that the machine's own apt is told (proxies above all) still holds.
+    fn configuration(&self) -> String {
+        let folder = self.folder.display();
+        format!(
+            "Dir::Etc::SourceList \"{folder}/sources.list\";\n\
+             Dir::Etc::SourceParts \"-\";\n\
+             Dir::State \"{folder}/state\";\n\
+             Dir::State::Lists \"{folder}/lists\";\n\
+             Dir::State::status \"{folder}/status\";\n\
+             Dir::Cache \"{folder}/cache\";\n\
+             Debug::NoLocking \"true\";\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::Retries \"3\";\n\
+             APT::Architecture \"amd64\";\n\
+             APT::Architectures {{ \"amd64\"; }};\n\
+             APT::Sandbox::User \"\";\n"
+        )
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("APT_CONFIG", self.folder.join("apt.conf")).current_dir(&self.folder);
+        command
+    }
+
+    /// The names of the packages that match a regular expression.
+    pub(crate) fn names(&self, pattern: &str) -> Result<Vec<String>> {
+        let step = Step { name: "searching Debian's packages", way_out: WAY_OUT };
+        let found = step.run(self.command("apt-cache").args(["search", "--names-only", pattern]))?;
+        Ok(found.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    }
+
+    /// Fetches packages (`name` or `name/suite`) and unpacks them into a folder of its own, which appears
+    /// only when it is complete.
+    pub(crate) fn unpack(&self, what: &str, packages: &[String], into: &Path) -> Result<()> {
+        let beside = |end: &str| PathBuf::from(format!("{}.{end}", into.display()));
+        let (half, debs) = (beside("new"), beside("debs"));
+        for folder in [&half, &debs] {
+            let _ = fs::remove_dir_all(folder);
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let fetch = Step { name: &format!("fetching {what}"), way_out: WAY_OUT };
+        fetch.run(self.command("apt-get").arg("download").args(packages).current_dir(&debs))?;
+        let unpack =
+            Step { name: &format!("unpacking {what}"), way_out: "check the free space under target" };
+        for deb in fs::read_dir(&debs)? {
+            unpack.run(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(&half))?;
+        }
+        let _ = fs::remove_dir_all(into);
+        fs::rename(&half, into).with_context(|| format!("moving {} into place", into.display()))?;
+        fs::remove_dir_all(&debs).with_context(|| format!("removing {}", debs.display()))
+    }
+}
+
+/// The text of the machine's own source lists, in apt's order.
+fn machine_sources() -> Vec<String> {
+    let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        let mut parts: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        parts.sort();
+        paths.append(&mut parts);
+    }
+    paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mirrors;
+
+    #[test]
+    fn mirrors_are_taken_from_the_machine() {
+        let own = ("http://deb.debian.org/debian", "http://deb.debian.org/debian-security");
+        let rows = [
+            (
+                "one line each",
+                "deb http://ftp.example.org/debian bookworm main\n\
+                 deb [arch=amd64] http://ftp.example.org/debian-security/ bookworm-security main\n",
+                ("http://ftp.example.org/debian", "http://ftp.example.org/debian-security"),
+            ),
+            (
+                "deb822",
+                "Types: deb\nURIs: https://cache.example.org/apt/debian/\nSuites: trixie\nComponents: main\n",
+                ("https://cache.example.org/apt/debian", own.1),
+            ),
+            ("another distribution", "deb http://archive.ubuntu.com/ubuntu noble main\n", own),
+            ("only comments", "# deb http://ftp.example.org/debian bookworm main\n", own),
+            ("only sources", "deb-src http://ftp.example.org/debian bookworm main\n", own),
+            (
+                "the first one counts",
+                "deb http://a.example/debian x main\ndeb http://b.example/debian x main\n",
+                ("http://a.example/debian", own.1),
+            ),
+            ("nothing", "", own),
+        ];
+        for (name, list, (main, security)) in rows {
+            let got = mirrors([list]);
+            assert_eq!((got.main.as_str(), got.security.as_str()), (main, security), "{name}");
+        }
+    }
+
+    #[test]
+    fn sources_name_every_suite_once() {
+        let sources = mirrors([""]).sources();
+        for suite in ["bookworm", "trixie", "trixie-backports", "bookworm-security", "trixie-security"] {
+            assert_eq!(sources.lines().filter(|l| l.split(' ').nth(4) == Some(suite)).count(), 1, "{suite}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The guest's root file system, as an initramfs: no disk, no boot loader.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::cpio::{Archive, Node};
+use super::kernel::Kernel;
+use super::userland::{Userland, add_file};
+use crate::place;
+use crate::step::Step;
+
+/// The network card's modules, in the order in which they can be inserted. What a kernel has built in, it
+/// does not have as a file.
+const MODULES: [&str; 8] = [
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/net/virtio_net",
+];
+
+/// Files that the acts work on: path, permissions, content.
+const LAB_FILES: [(&str, u32, &str); 6] = [
+    ("lab/secret", 0o644, "not for everyone\n"),
+    ("lab/audited", 0o644, "readable, and reported\n"),
+    ("lab/doomed", 0o644, "to be removed\n"),
+    ("lab/granted/file", 0o644, "for everyone\n"),
+    // Executable, but no program: AppArmor is asked, and then nothing runs.
+    ("lab/not-a-program", 0o755, "\u{0}nothing\n"),
+    ("lab/mnt/empty", 0o644, ""),
+];
+
+/// Makes the image for a kernel; `programs` is the folder of our own ones.
+pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
+    let userland = Userland::get()?;
+    let mut archive = Archive::default();
+    archive.put("dev/console", Node::Device { major: 5, minor: 1 });
+    for (from, to) in [("guest-init", "init"), ("provoke", "bin/provoke"), ("aa-monitor", "bin/aa-monitor")] {
+        add_file(&mut archive, &programs.join(from), to)?;
+    }
+    userland.add_loader(&mut archive)?;
+    userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
+    userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
+    archive.put("bin/sh", Node::Link("busybox".into()));
+    archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
+    for profiles in ["lab.profiles", "late.profiles"] {
+        let from = place::workspace().join("tests/guest").join(profiles);
+        add_file(&mut archive, &from, &format!("etc/apparmor.d/{profiles}"))?;
+    }
+    for (path, mode, content) in LAB_FILES {
+        archive.put(path, Node::File { mode, content: content.into() });
+    }
+    if let Some(modules) = &kernel.modules {
+        add_modules(&mut archive, modules)?;
+    }
+    let path = place::lab().join("images").join(format!("{}.cpio", kernel.name));
+    write(&archive, &path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
+fn add_modules(archive: &mut Archive, folder: &Path) -> Result<()> {
+    for (number, module) in MODULES.into_iter().enumerate() {
+        let plain = folder.join("kernel").join(format!("{module}.ko"));
+        let packed = folder.join("kernel").join(format!("{module}.ko.xz"));
+        let content = if plain.exists() {
+            fs::read(&plain).with_context(|| format!("reading {}", plain.display()))?
+        } else if packed.exists() {
+            unpack(&packed)?
+        } else {
+            continue;
+        };
+        let name = module.rsplit('/').next().unwrap_or(module);
+        archive.put(&format!("lib/modules/lab/{number}-{name}.ko"), Node::File { mode: 0o644, content });
+    }
+    Ok(())
+}
+
+fn unpack(path: &Path) -> Result<Vec<u8>> {
+    let mut xz = Command::new("xz");
+    xz.arg("--decompress").arg("--stdout").arg(path);
+    let end = xz.output().context("starting xz; way out: apt-get install xz-utils")?;
+    if !end.status.success() {
+        let step = Step { name: "unpacking a kernel module", way_out: "delete target/lab/kernels" };
+        return Err(step.failure(&xz, &String::from_utf8_lossy(&end.stderr)));
+    }
+    Ok(end.stdout)
+}
+
+fn write(archive: &Archive, path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut out = BufWriter::new(fs::File::create(path)?);
+    archive.write(&mut out)?;
+    out.flush()
+}

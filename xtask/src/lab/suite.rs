@@ -1,0 +1,64 @@
+//! The suites: which boots make one, and what the guest plays in each.
+
+use std::time::Duration;
+
+use aa_monitor_tests::contract;
+
+/// One boot of a suite.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boot {
+    /// Short, for lines and file names.
+    pub(crate) name: &'static str,
+    /// The guest's scenario.
+    pub(crate) scenario: &'static str,
+    /// The agent's `--source`.
+    pub(crate) source: &'static str,
+    /// More kernel parameters.
+    pub(crate) kernel: &'static str,
+    /// The wall-clock limit.
+    pub(crate) limit: Duration,
+}
+
+impl Boot {
+    /// What the kernel command line says to the guest.
+    pub(crate) fn parameters(&self) -> String {
+        let Self { scenario, source, kernel, .. } = self;
+        format!("{kernel} {}={scenario} {}={source}", contract::SCENARIO, contract::SOURCE)
+    }
+}
+
+/// A named set of boots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suite {
+    /// What `--suite` calls it.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) about: &'static str,
+    /// Its boots.
+    pub(crate) boots: &'static [Boot],
+}
+
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// All suites.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        name: "smoke",
+        about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone",
+        boots: &[
+            Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT },
+            Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
+            Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
+        ],
+    },
+    Suite {
+        name: "records",
+        about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
+        boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],
+    },
+];
+
+/// The suite of that name.
+pub(crate) fn find(name: &str) -> Option<Suite> {
+    SUITES.iter().copied().find(|suite| suite.name == name)
+}

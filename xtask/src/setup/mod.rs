@@ -1,0 +1,39 @@
+//! `cargo xtask setup`: brings what building, the lab and the checks need, each piece once.
+//!
+//! A piece is looked for first, so a second run does nothing and needs no network.
+
+use anyhow::Result;
+
+mod core;
+mod packages;
+mod promtool;
+mod tools;
+
+pub(crate) use promtool::promtool;
+pub(crate) use tools::CARGO_DENY;
+
+/// What the agent's build needs: a linker and `core` for the BPF target.
+pub(crate) fn build() -> Result<()> {
+    tools::BPF_LINKER.bring()?;
+    core::bring()
+}
+
+/// What the lab needs beside the build.
+pub(crate) fn lab() -> Result<()> {
+    packages::bring(&packages::LAB)?;
+    build()
+}
+
+/// Everything.
+pub(crate) fn all() -> Result<()> {
+    lab()?;
+    tools::CARGO_DENY.bring()?;
+    promtool().map(drop)
+}
+
+/// The subcommand.
+pub(crate) fn run() -> Result<bool> {
+    all()?;
+    println!("set-up is complete");
+    Ok(true)
+}
