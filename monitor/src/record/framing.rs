@@ -80,6 +80,11 @@ impl Kind {
         Self::from_number(number)
     }
 
+    /// Whether such a record says more about one that reports.
+    pub(crate) const fn accompanies(self) -> bool {
+        matches!(self, Self::Syscall | Self::Path | Self::Cwd | Self::Proctitle)
+    }
+
     /// Whether such a record can be AppArmor's.
     pub(crate) const fn reports(self) -> bool {
         matches!(self, Self::Avc | Self::UserAvc | Self::Old(_))
@@ -116,6 +121,9 @@ pub(crate) struct Framed<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// How an entry of the journal's export format begins.
+pub(crate) const EXPORT_START: &[u8] = b"__CURSOR=";
+
 /// Takes a line out of its framing.
 pub(crate) fn unframe<'a>(line: &'a [u8], arena: &'a Bump) -> Result<Framed<'a>, ParseError> {
     // What most lines are is tried first: auditd's file and the netlink payload have no head.
@@ -125,7 +133,7 @@ pub(crate) fn unframe<'a>(line: &'a [u8], arena: &'a Bump) -> Result<Framed<'a>,
     if line.starts_with(b"{") {
         return journal::unframe(line, arena);
     }
-    if line.starts_with(b"__CURSOR=") {
+    if line.starts_with(EXPORT_START) {
         return journal::unframe_export(line, arena);
     }
     let head = head::split(line, arena).ok_or(ParseError::NotAppArmor)?;

@@ -16,7 +16,7 @@ pub fn parse_line<'a>(
     senders: &Senders,
     arena: &'a Bump,
 ) -> Result<&'a Violation<'a>, ParseError> {
-    read(&unframe(line, arena)?, origin, senders, arena)
+    Ok(read(&unframe(line, arena)?, origin, senders, arena)?)
 }
 
 /// Reads one message of the audit netlink socket: its type and its payload.
@@ -33,7 +33,7 @@ pub fn parse_message<'a>(
     }
     let (stamp, body) = split_stamp(payload).ok_or(ParseError::Malformed(Reason::NoStamp))?;
     let framed = Framed { kind, stamp: Some(stamp), time: None, node: None, writer: Writer::Kernel, body };
-    read(&framed, origin, senders, arena)
+    Ok(read(&framed, origin, senders, arena)?)
 }
 
 /// Reads a record out of its framing.
@@ -42,7 +42,7 @@ pub(crate) fn read<'a>(
     origin: Origin,
     senders: &Senders,
     arena: &'a Bump,
-) -> Result<&'a Violation<'a>, ParseError> {
+) -> Result<&'a mut Violation<'a>, ParseError> {
     let (violation, sender) = match framed.kind {
         Kind::Avc => (parse_body(framed.body, None, origin, arena)?, None),
         Kind::Old(verdict) => (old(framed.body, verdict, origin, arena)?, None),

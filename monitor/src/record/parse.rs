@@ -33,6 +33,9 @@ pub enum Reason {
     /// It says APPARMOR and has no fields: kernels before 2.6.24 wrote sentences.
     #[error("it is a sentence, as kernels before 2.6.24 wrote them")]
     Sentence,
+    /// A line without an end in sight.
+    #[error("it is longer than a record can be")]
+    TooLong,
     /// It should be a journal entry.
     #[error("it is not the JSON object that it begins as")]
     NotJson,
