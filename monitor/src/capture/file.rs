@@ -37,13 +37,14 @@ fn unpacked(mut input: impl BufRead + 'static) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// Reads until the end, a piece at a time.
-pub fn read_to_end(input: &mut dyn Read, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+/// Reads a piece at a time, until the end or until `each` has enough and says false.
+pub fn read_to_end(input: &mut dyn Read, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
         match input.read(&mut piece) {
             Ok(0) => return Ok(()),
-            Ok(length) => each(piece.get(..length).unwrap_or_default()),
+            Ok(length) if each(piece.get(..length).unwrap_or_default()) => {}
+            Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -76,7 +77,11 @@ mod tests {
         ] {
             let mut text = Vec::new();
             let mut input = unpacked(BufReader::new(Cursor::new(bytes))).unwrap();
-            read_to_end(&mut input, |piece| text.extend_from_slice(piece)).unwrap();
+            read_to_end(&mut input, |piece| {
+                text.extend_from_slice(piece);
+                true
+            })
+            .unwrap();
             assert_eq!(String::from_utf8(text).unwrap(), want, "{name}");
         }
     }
@@ -86,6 +91,6 @@ mod tests {
         let mut bytes = gzip(&[b'x'; 1000]);
         bytes.truncate(bytes.len() - 10);
         let mut input = unpacked(BufReader::new(Cursor::new(bytes))).unwrap();
-        assert!(read_to_end(&mut input, |_| {}).is_err());
+        assert!(read_to_end(&mut input, |_| true).is_err());
     }
 }
