@@ -236,3 +236,6 @@ fn known(number: u32) -> Option<u32> {
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
