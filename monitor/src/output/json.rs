@@ -149,7 +149,7 @@ impl Serialize for Line<'_> {
         }
         map.entry("audit_id", audit_id.map(|id| id.to_string()))?;
         map.entry("origin", Some(origin.as_str()))?;
-        map.entry("sources", Some(sources(*seen_by)))?;
+        map.entry("sources", (*seen_by != SeenBy::default()).then(|| sources(*seen_by)))?;
         map.entry("truncated", truncated.then_some(true))?;
         map.others(others)?;
         map.map.end()
