@@ -29,6 +29,7 @@ pub(crate) const fn first_below(lanes: u128, limit: u8) -> usize {
     (below.trailing_zeros() / 8) as usize
 }
 
+#[expect(clippy::indexing_slicing, reason = "done by the compiler, which would refuse to go past the end")]
 /// Masks for the lowest n lanes. A table, because shifting a number of this width is a dozen instructions.
 pub(crate) const LOWEST: [u128; WIDTH] = {
     let mut masks = [0; WIDTH];
