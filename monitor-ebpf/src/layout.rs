@@ -119,13 +119,13 @@ layout! {
     /// Source port, network order.
     net_sport = "lsm_network_audit.sport",
     /// IPv4 destination.
-    net_v4_daddr = "lsm_network_audit.fam.v4info.daddr",
+    net_v4_daddr = "lsm_network_audit.fam.v4.daddr",
     /// IPv4 source.
-    net_v4_saddr = "lsm_network_audit.fam.v4info.saddr",
+    net_v4_saddr = "lsm_network_audit.fam.v4.saddr",
     /// IPv6 destination.
-    net_v6_daddr = "lsm_network_audit.fam.v6info.daddr",
+    net_v6_daddr = "lsm_network_audit.fam.v6.daddr",
     /// IPv6 source.
-    net_v6_saddr = "lsm_network_audit.fam.v6info.saddr",
+    net_v6_saddr = "lsm_network_audit.fam.v6.saddr",
     /// Address family of a socket.
     skc_family = "sock_common.skc_family",
     /// Foreign IPv4 address.

@@ -21,6 +21,7 @@ pub mod node;
 pub mod output;
 pub mod pipeline;
 pub mod record;
+pub mod replay;
 pub mod shutdown;
 mod sys;
 

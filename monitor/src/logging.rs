@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
+use nix::sys::stat::fstat;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,13 +14,19 @@ use crate::config::LogLevel;
 ///
 /// The journal stamps lines itself, so they carry no time there; colour is for terminals.
 pub fn start(level: LogLevel) {
-    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal() && colour_wanted())
         .with_target(false);
-    let lines = if to_journal { lines.without_time().boxed() } else { lines.boxed() };
+    let lines = if to_journal() { lines.without_time().boxed() } else { lines.boxed() };
     tracing_subscriber::registry().with(LevelFilter::from(level)).with(lines).init();
+}
+
+/// Whether standard error is the journal: systemd names its device and inode, because a child may have
+/// another one (systemd.exec(5), `$JOURNAL_STREAM`).
+fn to_journal() -> bool {
+    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    fstat(stderr()).is_ok_and(|stderr| journal == format!("{}:{}", stderr.st_dev, stderr.st_ino).as_str())
 }
 
 /// Whether the user leaves colour to us (<https://no-color.org>).

@@ -5,6 +5,7 @@ pub mod audit;
 mod batch;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;
+pub mod file;
 mod outlet;
 mod privileges;
 mod start;

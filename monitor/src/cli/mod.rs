@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how a refusal reads.
 
 mod refusal;
+mod replay;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
+pub use self::replay::ReplayArgs;
 use crate::config::{Config, Settings};
 
 /// The command line of `aa-monitor`.
@@ -32,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent: capture violations, count each once, serve /metrics
     Run(RunArgs),
+    /// Read logs, in any format that holds AppArmor's records, and tell what was denied
+    Replay(ReplayArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in

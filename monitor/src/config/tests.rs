@@ -35,6 +35,21 @@ fn every_key_of_the_file_is_printed_and_every_printed_key_is_one_of_the_file() {
 }
 
 #[test]
+fn the_documentation_has_a_row_for_every_setting_with_its_default() {
+    let page = include_str!("../../../docs/configuration.md");
+    let defaults: toml::Table = Config::default().to_toml().unwrap().parse().unwrap();
+    let command = <Settings as clap::Args>::augment_args(clap::Command::new("file"));
+    for key in command.get_arguments().filter_map(clap::Arg::get_long) {
+        let row = match defaults.get(key) {
+            Some(toml::Value::String(default)) => format!("| `{key}` | `{default}` |"),
+            Some(default) => format!("| `{key}` | `{default}` |"),
+            None => format!("| `{key}` | "),
+        };
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn help_tells_the_default_of_every_setting_that_has_one() {
     let defaults: toml::Table = Config::default().to_toml().unwrap().parse().unwrap();
     let command = <Settings as clap::Args>::augment_args(clap::Command::new("file"));

@@ -73,7 +73,6 @@ impl Merger {
     /// A sighting by eBPF. It is always counted now; the answer tells who has seen it so far.
     pub fn ebpf(&mut self, violation: &Violation<'_>, now: Instant) -> SeenBy {
         let alone = SeenBy::only(Source::Ebpf);
-        // Without a stamp audit never built the record: no other sighting will come.
         let Some(key) = self.key(violation).filter(|_| self.both) else { return alone };
         if self.parked.take(&key).is_some() {
             return SeenBy { ebpf: true, audit: true };
@@ -129,7 +128,12 @@ impl Merger {
         self.missed_by_audit
     }
 
+    /// None for what the other stream cannot carry: a violation that audit built no record of has no stamp,
+    /// and one that a bus daemon mediates never passes the kernel's hook.
     fn key(&self, violation: &Violation<'_>) -> Option<Key> {
+        if violation.sender.is_some() {
+            return None;
+        }
         let mut hasher = self.hash.build_hasher();
         hasher.write(violation.operation);
         hasher.write_u8(0);

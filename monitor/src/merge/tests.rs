@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::waiting::Waiting;
 use super::{Merger, SeenBy, Sighting};
-use crate::record::{AuditId, Class, Origin, Verdict, Violation};
+use crate::record::{AuditId, Class, Origin, Sender, Verdict, Violation};
 
 const BOTH: SeenBy = SeenBy { ebpf: true, audit: true };
 const EBPF: SeenBy = SeenBy { ebpf: true, audit: false };
@@ -95,6 +95,9 @@ fn passes_at_once_what_has_no_partner() {
     let mut merger = Merger::new(true);
     assert_eq!(merger.ebpf(&stampless, now), EBPF);
     assert_eq!(audit(&mut merger, &stampless, now), Sighting::Count);
+    let mut from_a_bus = violation(1, b"/a");
+    from_a_bus.sender = Some(&Sender { program: None, pid: None, uid: None, subject: None });
+    assert_eq!(audit(&mut merger, &from_a_bus, now), Sighting::Count);
     let mut single = Merger::new(false);
     assert_eq!(audit(&mut single, &violation(1, b"/a"), now), Sighting::Count);
     assert_eq!(single.ebpf(&violation(1, b"/a"), now), EBPF);

@@ -10,7 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::escape::{acts, escape};
 use crate::merge::{Event, SeenBy};
-use crate::record::Violation;
+use crate::record::{Companions, Sender, Violation};
 
 /// Keys without a field of their own stay keys only while they are this short.
 const KEY_LIMIT: usize = 64;
@@ -133,18 +133,23 @@ impl Serialize for Line<'_> {
         map.entry("tid", task.map(|task| task.tid))?;
         map.entry("cgroup_id", task.map(|task| task.cgroup_id))?;
         map.entry("start_boottime", task.map(|task| task.start_boottime).filter(|start| *start != 0))?;
-        map.bytes("exe", companions.and_then(|companions| companions.exe))?;
-        map.entry("syscall", companions.and_then(|companions| companions.syscall))?;
-        map.entry("exit", companions.and_then(|companions| companions.exit))?;
-        map.bytes("cwd", companions.and_then(|companions| companions.cwd))?;
-        map.bytes("proctitle", companions.and_then(|companions| companions.proctitle))?;
+        if let Some(Companions { exe, syscall, exit, cwd, proctitle }) = companions {
+            map.bytes("exe", *exe)?;
+            map.entry("syscall", *syscall)?;
+            map.entry("exit", *exit)?;
+            map.bytes("cwd", *cwd)?;
+            map.bytes("proctitle", *proctitle)?;
+        }
         map.bytes("node", *node)?;
-        map.bytes("sender", sender.and_then(|sender| sender.program))?;
-        map.entry("sender_pid", sender.and_then(|sender| sender.pid))?;
-        map.entry("sender_uid", sender.and_then(|sender| sender.uid))?;
+        if let Some(Sender { program, pid, uid, subject }) = sender {
+            map.bytes("sender", *program)?;
+            map.entry("sender_pid", *pid)?;
+            map.entry("sender_uid", *uid)?;
+            map.bytes("sender_label", *subject)?;
+        }
         map.entry("audit_id", audit_id.map(|id| id.to_string()))?;
         map.entry("origin", Some(origin.as_str()))?;
-        map.entry("sources", Some(sources(*seen_by)))?;
+        map.entry("sources", (*seen_by != SeenBy::default()).then(|| sources(*seen_by)))?;
         map.entry("truncated", truncated.then_some(true))?;
         map.others(others)?;
         map.map.end()
@@ -152,7 +157,7 @@ impl Serialize for Line<'_> {
 }
 
 /// The keys above, and those that come later; sorted. Another key of a record cannot take their place.
-const OWN_KEYS: [&str; 57] = [
+const OWN_KEYS: [&str; 58] = [
     "audit_id",
     "capability",
     "capname",
@@ -193,6 +198,7 @@ const OWN_KEYS: [&str; 57] = [
     "requested_mask",
     "rlimit",
     "sender",
+    "sender_label",
     "sender_pid",
     "sender_uid",
     "signal",

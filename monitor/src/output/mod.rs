@@ -6,6 +6,8 @@ pub mod http;
 mod json;
 pub mod metrics;
 mod printer;
+mod report;
+mod summary;
 mod table;
 mod writer;
 
@@ -15,6 +17,7 @@ use anyhow::Context;
 
 use self::metrics::Metrics;
 use self::printer::Printer;
+pub use self::report::{Report, ReportFormat};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::merge::Event;

@@ -106,12 +106,12 @@ impl Table {
     }
 }
 
-fn pad(out: &mut Vec<u8>, cells: usize) {
+pub(super) fn pad(out: &mut Vec<u8>, cells: usize) {
     out.resize(out.len() + cells, b' ');
 }
 
 /// `text`, or as much of it as fits into `width` cells with an ellipsis.
-fn fit(text: &str, width: usize) -> Cow<'_, str> {
+pub(super) fn fit(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return text.into();
     }
@@ -133,6 +133,12 @@ fn clock(nanoseconds: u64) -> String {
     stamp.split_once('T').map(|(_, clock)| clock.trim_end_matches('Z').to_owned()).unwrap_or_default()
 }
 
+/// Date and time to the second, UTC.
+pub(super) fn date(nanoseconds: u64) -> String {
+    let stamp = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(nanoseconds)).to_string();
+    stamp.trim_end_matches('Z').replace('T', " ")
+}
+
 const fn seen_by(seen: SeenBy) -> &'static str {
     match seen {
         SeenBy { ebpf: true, audit: true } => "ebpf+audit",
@@ -150,7 +156,7 @@ fn process(comm: Option<&[u8]>, pid: Option<u32>) -> String {
     }
 }
 
-const fn style_of(verdict: Verdict) -> Style {
+pub(super) const fn style_of(verdict: Verdict) -> Style {
     let colour = match verdict {
         Verdict::Denied | Verdict::Killed | Verdict::Error => AnsiColor::Red,
         Verdict::Allowed => AnsiColor::Yellow,

@@ -11,13 +11,17 @@ mod class;
 mod fields;
 mod hex;
 mod label;
+mod lanes;
 mod line;
+mod log;
 mod wire;
 
 pub use class::classify;
 pub use companions::Companions;
 pub use label::{OPERATIONS, OTHER_OPERATION, operation_label, profile_base};
 pub use line::{parse_line, parse_message};
+pub(crate) use log::Each;
+pub use log::Log;
 pub use parse::{ParseError, Reason};
 pub use sender::{Sender, Senders};
 pub use violation::{AuditId, Class, Origin, Task, Verdict, Violation};

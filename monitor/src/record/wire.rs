@@ -89,8 +89,12 @@ pub fn decode_wire<'a>(
         }
         Class::File | Class::Exec | Class::Link | Class::ChangeProfile | Class::Mqueue => {
             v.target = get(Slot::Target).or(get(Slot::Peer));
-            v.fsuid = known(header.fsuid);
-            v.ouid = known(header.ouid);
+            // The kernel tells the owners where it tells the mask: not for a change of profile
+            // (`file_audit_cb`, file.c).
+            if v.requested_mask.is_some() {
+                v.fsuid = known(header.fsuid);
+                v.ouid = known(header.ouid);
+            }
         }
         Class::Mount => {
             v.srcname = get(Slot::Target);
@@ -232,3 +236,6 @@ fn known(number: u32) -> Option<u32> {
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,11 +53,12 @@ const LIMIT: Duration = Duration::from_secs(150);
 pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "smoke",
-        about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone",
+        about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone; both tell the same",
         boots: &[
             ROUND,
             Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
             Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
+            Boot { name: "agree", scenario: "agree", source: "each", kernel: "", limit: LIMIT },
         ],
     },
     Suite {

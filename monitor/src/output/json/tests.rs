@@ -101,10 +101,14 @@ fn the_keys_that_are_kept_are_sorted() {
     assert!(OWN_KEYS.is_sorted());
 }
 
-/// A violation that has something in every field.
+/// A violation that has something in every field; without `..`, so that a field that is added is noticed.
 fn full<'a>() -> Violation<'a> {
     let some = Some(&b"x"[..]);
     Violation {
+        verdict: Verdict::Denied,
+        class: Class::File,
+        origin: Origin::Netlink,
+        operation: b"open",
         audit_id: Some(AuditId { millis: 1, serial: 0 }),
         time: Some(0),
         profile: some,
@@ -138,7 +142,15 @@ fn full<'a>() -> Violation<'a> {
         others: &[(b"", b"")],
         truncated: true,
         task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1 }),
-        ..denial()
+        sender: Some(&Sender { program: Some(b"x"), pid: Some(0), uid: Some(0), subject: Some(b"x") }),
+        companions: Some(&Companions {
+            exe: Some(b"x"),
+            syscall: Some(0),
+            exit: Some(-13),
+            cwd: Some(b"x"),
+            proctitle: Some(b"cat\0/etc/shadow"),
+        }),
+        node: some,
     }
 }
 

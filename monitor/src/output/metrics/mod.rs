@@ -62,20 +62,19 @@ impl Metrics {
     /// Counts `event`.
     pub fn observe(&self, event: &Event<'_>) {
         let violation = event.violation;
-        let now = since_epoch();
-        let time = violation.time.unwrap_or(now);
+        let latency = match violation.origin {
+            Origin::Ebpf => Some(&self.latency_of_ebpf),
+            Origin::Netlink => Some(&self.latency_of_audit),
+            // From a log there is no telling how long it took.
+            Origin::Kmsg | Origin::File => None,
+        };
+        let time = violation.time.unwrap_or_else(since_epoch);
         self.node_event(violation.verdict, violation.class).fetch_add(1, Ordering::Relaxed);
         if self.store().count(&Values::of(event), time) == Counted::AmongTheRest {
             self.series_dropped.fetch_add(1, Ordering::Relaxed);
         }
-        // Without its own time, or from a log, there is no telling how long it took.
-        if violation.time.is_some() {
-            let seconds = now.saturating_sub(time) as f64 / 1e9;
-            match violation.origin {
-                Origin::Ebpf => self.latency_of_ebpf.observe(seconds),
-                Origin::Netlink => self.latency_of_audit.observe(seconds),
-                Origin::Kmsg | Origin::File => {}
-            }
+        if let Some((latency, time)) = latency.zip(violation.time) {
+            latency.observe(since_epoch().saturating_sub(time) as f64 / 1e9);
         }
     }
 
@@ -89,6 +88,13 @@ impl Metrics {
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
+        TextEncoder::new().encode_to_string(&families)
+    }
+
+    /// The metrics of events alone, without those of the agent.
+    pub fn encode_events(&self) -> Result<String, prometheus::Error> {
+        let mut families = self.event_families();
+        families.retain(|family| !family.get_metric().is_empty() && family.name().starts_with("apparmor_"));
         TextEncoder::new().encode_to_string(&families)
     }
 

@@ -165,3 +165,20 @@ fn the_ledger_is_read_at_each_scrape() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 }
+
+#[test]
+fn the_documentation_has_every_metric_and_every_way_to_lose() {
+    let page = include_str!("../../../../docs/metrics.md");
+    let metrics = metrics(100);
+    observe(&metrics, &denial(b"open", b"web"));
+    metrics.ledger.set_hooks(vec![Hook { function: "f", attached: Attached::No, reason: String::new() }]);
+    let text = metrics.encode().unwrap();
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for name in names.filter(|name| !name.starts_with("process_")) {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    for loss in Loss::ALL {
+        let (_, stage, reason) = loss.labels();
+        assert!(page.contains(&format!("| `{stage}` | `{reason}` |")), "{stage} {reason}");
+    }
+}

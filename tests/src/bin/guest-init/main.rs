@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::reboot::{RebootMode, reboot};
 
 mod agent;
+mod agree;
 mod confined;
 mod console;
 mod containers;
@@ -50,6 +51,7 @@ fn play(report: &mut Report) -> Result<()> {
         .with_context(|| format!("the kernel command line lacks {}", contract::SCENARIO))?;
     match scenario {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
+        "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "containers" => containers::play(report),
         "records" => records::play(report),
