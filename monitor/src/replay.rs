@@ -39,7 +39,7 @@ impl Filter {
     fn passes(&self, violation: &Violation<'_>) -> bool {
         let profile = || String::from_utf8_lossy(violation.profile.unwrap_or_default());
         let base = || profile_base(violation.profile.unwrap_or_default()).to_str_lossy().into_owned();
-        !self.since.zip(violation.time).is_some_and(|(since, time)| time < since)
+        self.since.zip(violation.time).is_none_or(|(since, time)| time >= since)
             && (self.verdicts.is_empty() || self.verdicts.contains(&violation.verdict))
             && (self.classes.is_empty() || self.classes.contains(&violation.class))
             && (self.operations.is_empty()

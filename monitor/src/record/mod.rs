@@ -9,9 +9,9 @@ pub mod words;
 
 mod class;
 mod fields;
+mod find;
 mod hex;
 mod label;
-mod lanes;
 mod line;
 mod log;
 mod wire;
