@@ -135,7 +135,7 @@ fn failures(output: &str) -> String {
 /// What promtool says of the scrape that the smoke suite left behind.
 fn scrape(kernel: &str) -> Result<Tally> {
     let mut tally = Tally::default();
-    for boot in suite::find("smoke")?.boots {
+    for boot in suite::find("smoke")?.boots.iter().filter(|boot| boot.scenario == "smoke") {
         let path = rig::logs(kernel, boot).join("metrics.prom");
         let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         live::promtool(&text).with_context(|| format!("promtool on {}", path.display()))?;

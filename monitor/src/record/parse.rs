@@ -93,7 +93,7 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
     const HIGH: u64 = EACH * 0x80;
     let digits = u64::from_le_bytes(text) ^ (EACH * 0x30);
     // What is more than 9 reaches the high bit of its byte when 0x76 is added, or has it set.
-    if ((digits & !HIGH) + EACH * 0x76 | digits) & HIGH != 0 {
+    if (((digits & !HIGH) + EACH * 0x76) | digits) & HIGH != 0 {
         return None;
     }
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;

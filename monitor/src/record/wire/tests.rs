@@ -42,11 +42,11 @@ fn says_what_the_kernels_text_says() {
             let arena = Bump::new();
             let by_text = parse_message(1400, text, Origin::Netlink, &Senders::by_program(), &arena).unwrap();
             let by_wire = decode_wire(wire, 0, &arena).unwrap();
-            let mut want = comparable(&by_text, &by_wire);
+            let mut want = comparable(by_text, &by_wire);
             if by_wire.others.is_empty() && by_text.others == [(&b"addr"[..], &b"none"[..])] {
                 want.others = &[];
             }
-            assert_eq!(comparable(&by_wire, &by_text), want, "{kernel}: {}", text.escape_ascii());
+            assert_eq!(comparable(&by_wire, by_text), want, "{kernel}: {}", text.escape_ascii());
             assert!(by_wire.task.is_some_and(|task| task.tid != 0 && task.start_boottime != 0), "{kernel}");
         }
     }
