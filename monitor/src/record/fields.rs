@@ -125,7 +125,7 @@ impl<'a> Scanner<'a> {
             self.rest = tail;
             return Value::Bare(value);
         };
-        let end = if word == EXECPATH { last_quote(quoted) } else { find(quoted, b'"') };
+        let (quoted, end) = if word == EXECPATH { last_quote(quoted) } else { (quoted, find(quoted, b'"')) };
         let Some((value, [_, tail @ ..])) = end.and_then(|end| quoted.split_at_checked(end)) else {
             self.rest = &[];
             return Value::Cut(quoted);
@@ -149,11 +149,11 @@ impl<'a> Iterator for Scanner<'a> {
     }
 }
 
-/// Where the last quote of the kernel's part of the record is.
+/// The kernel's part of the record, and where its last quote is.
 #[cold]
-fn last_quote(text: &[u8]) -> Option<usize> {
-    let end = memchr(ENRICHMENT, text).unwrap_or(text.len());
-    memrchr(b'"', text.get(..end)?)
+fn last_quote(text: &[u8]) -> (&[u8], Option<usize>) {
+    let written = memchr(ENRICHMENT, text).and_then(|end| text.get(..end)).unwrap_or(text);
+    (written, memrchr(b'"', written))
 }
 
 /// Masks for the lowest n bytes of a [`word`]. A table, because shifting one is a dozen instructions.
@@ -223,6 +223,11 @@ mod tests {
                 "what auditd adds behind an unescaped path",
                 "execpath=\"/a\" x=\"\"\u{1d}UID=\"root\"",
                 &[("execpath", Quoted(br#"/a" x=""#))],
+            ),
+            (
+                "an unescaped path that was cut, and what auditd adds",
+                "execpath=\"/a\u{1d}UID=root",
+                &[("execpath", Cut(b"/a"))],
             ),
             ("nothing", "", &[]),
             ("spaces", "   ", &[]),

@@ -300,10 +300,8 @@ impl<'a> Reader<'a> {
             violation.capname = violation.name.take();
         }
         violation.others = others.into_bump_slice();
-        if violation.verdict == Verdict::Status
-            && violation.class == Class::Policy
-            && refused(violation.error)
-        {
+        let change = operation.is_some() && violation.class == Class::Policy;
+        if violation.verdict == Verdict::Status && change && refused(violation.error) {
             violation.verdict = Verdict::Denied;
         }
         Ok(violation)
