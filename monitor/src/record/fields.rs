@@ -3,18 +3,15 @@
 //! The kernel writes three kinds of value (`audit_log_format` and `audit_log_untrustedstring`,
 //! kernel/audit.c): quoted text, bare text up to a space, and upper-case hex, which is bare too. Which bare
 //! values are hex depends on the key, so the scanner leaves that to its caller.
-//!
-//! Keys and most values are shorter than 16 bytes, so the scanner looks at 16 bytes as one number and finds
-//! the `=`, the quote or the space among them with a few operations instead of a loop.
 
 use memchr::{memchr, memrchr};
 
-use super::lanes::{self, WIDTH};
+use super::find::{find, find_any};
 
 /// A key as a number: its bytes, the first one lowest, so that keys are told apart by comparing integers.
 /// 0 for a key of 16 bytes or more; no key that has a field of its own is that long.
 pub(crate) const fn word(key: &[u8]) -> u128 {
-    if key.len() >= WIDTH {
+    if key.len() >= size_of::<u128>() {
         return 0;
     }
     let mut packed = 0;
@@ -33,6 +30,12 @@ const EXECPATH: u128 = word(b"execpath");
 /// What auditd writes between the kernel's record and its own interpretation of the numbers in it
 /// (`log_format = ENRICHED`). The kernel writes no such byte: it encodes strings that hold one.
 const ENRICHMENT: u8 = 0x1d;
+
+/// What stands between fields. A bus daemon leaves a newline in its report.
+const SPACES: [u8; 2] = [b' ', b'\n'];
+
+/// What ends a bare value.
+const ENDS: [u8; 3] = [b' ', b'\n', ENRICHMENT];
 
 /// How a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,16 +76,15 @@ impl<'a> Scanner<'a> {
         if let [b' ', rest @ ..] = self.rest {
             self.rest = rest;
         }
-        if let Some(chunk) = self.rest.first_chunk() {
-            let packed = u128::from_le_bytes(*chunk);
-            let equals = lanes::first_equal(packed, b'=');
-            if 0 < equals
-                && let Some((key, [_, rest @ ..])) = self.rest.split_at_checked(equals)
-                && let Some(mask) = lanes::LOWEST.get(equals)
-                && !lanes::any_below(packed, b' ' + 1, *mask)
-            {
+        if let Some(chunk) = self.rest.first_chunk()
+            && let Some(equals) = find(chunk, b'=')
+            && let Some((key, [_, rest @ ..])) = self.rest.split_at_checked(equals)
+            && let Some(mask) = LOWEST.get(key.len())
+        {
+            let word = u128::from_le_bytes(*chunk) & mask;
+            if !key.is_empty() && !holds_space(word | !mask) {
                 self.rest = rest;
-                return Some((key, packed & mask));
+                return Some((key, word));
             }
         }
         self.odd_key()
@@ -93,13 +95,13 @@ impl<'a> Scanner<'a> {
     #[inline(never)]
     fn odd_key(&mut self) -> Option<(&'a [u8], u128)> {
         loop {
-            let spaces = self.rest.iter().position(|&byte| !is_space(byte))?;
+            let spaces = self.rest.iter().position(|byte| !SPACES.contains(byte))?;
             self.skip(spaces);
             if self.rest.first() == Some(&ENRICHMENT) {
                 self.rest = &[];
                 return None;
             }
-            let stop = self.rest.iter().position(|&byte| byte == b'=' || byte <= b' ');
+            let stop = self.rest.iter().position(|byte| *byte == b'=' || ENDS.contains(byte));
             let Some((key, [end, rest @ ..])) = stop.and_then(|at| self.rest.split_at_checked(at)) else {
                 self.cut = true;
                 self.rest = &[];
@@ -110,20 +112,20 @@ impl<'a> Scanner<'a> {
                 return Some((key, word(key)));
             }
             // Words between the fields (`avc:  denied`) and stray equals signs.
-            let junk = if *end == b'=' { lanes::until_below(self.rest, b' ' + 1) } else { key.len() };
-            self.skip(junk);
+            let junk = if *end == b'=' { find_any(self.rest, ENDS) } else { Some(key.len()) };
+            self.skip(junk.unwrap_or(self.rest.len()));
         }
     }
 
     #[inline]
     fn value(&mut self, word: u128) -> Value<'a> {
         let [b'"', quoted @ ..] = self.rest else {
-            let length = lanes::until_below(self.rest, b' ' + 1);
+            let length = find_any(self.rest, ENDS).unwrap_or(self.rest.len());
             let (value, tail) = self.rest.split_at_checked(length).unwrap_or((self.rest, &[]));
             self.rest = tail;
             return Value::Bare(value);
         };
-        let end = if word == EXECPATH { last_quote(quoted) } else { lanes::find(quoted, b'"') };
+        let (quoted, end) = if word == EXECPATH { last_quote(quoted) } else { (quoted, find(quoted, b'"')) };
         let Some((value, [_, tail @ ..])) = end.and_then(|end| quoted.split_at_checked(end)) else {
             self.rest = &[];
             return Value::Cut(quoted);
@@ -147,16 +149,30 @@ impl<'a> Iterator for Scanner<'a> {
     }
 }
 
-/// Where the last quote of the kernel's part of the record is.
+/// The kernel's part of the record, and where its last quote is.
 #[cold]
-fn last_quote(text: &[u8]) -> Option<usize> {
-    let end = memchr(ENRICHMENT, text).unwrap_or(text.len());
-    memrchr(b'"', text.get(..end)?)
+fn last_quote(text: &[u8]) -> (&[u8], Option<usize>) {
+    let written = memchr(ENRICHMENT, text).and_then(|end| text.get(..end)).unwrap_or(text);
+    (written, memrchr(b'"', written))
 }
 
-/// A space, or a control character such as the newline that a bus daemon leaves in its report.
-const fn is_space(byte: u8) -> bool {
-    byte <= b' ' && byte != ENRICHMENT
+/// Masks for the lowest n bytes of a [`word`]. A table, because shifting one is a dozen instructions.
+#[expect(clippy::indexing_slicing, reason = "a mistake would not compile")]
+const LOWEST: [u128; size_of::<u128>()] = {
+    let mut masks = [0; size_of::<u128>()];
+    let mut bytes = 1;
+    while bytes < masks.len() {
+        masks[bytes] = masks[bytes - 1] << 8 | 0xff;
+        bytes += 1;
+    }
+    masks
+};
+
+/// Whether one of the bytes is a space or a control character: the subtraction then sets its high bit. A
+/// borrow could set that of the byte above it too, but no byte gets there that has none below.
+const fn holds_space(bytes: u128) -> bool {
+    const EACH: u128 = u128::MAX / 255;
+    bytes.wrapping_sub(EACH * (b' ' as u128 + 1)) & !bytes & (EACH * 0x80) != 0
 }
 
 #[cfg(test)]
@@ -195,7 +211,7 @@ mod tests {
             ),
             (
                 "a newline between fields",
-                "a=\"1\"\n\t b=2\nc=3",
+                "a=\"1\"\n  b=2\nc=3",
                 &[("a", Quoted(b"1")), ("b", Bare(b"2")), ("c", Bare(b"3"))],
             ),
             ("words that are no fields", "avc:  denied  { read } for  pid=1", &[("pid", Bare(b"1"))]),
@@ -207,6 +223,11 @@ mod tests {
                 "what auditd adds behind an unescaped path",
                 "execpath=\"/a\" x=\"\"\u{1d}UID=\"root\"",
                 &[("execpath", Quoted(br#"/a" x=""#))],
+            ),
+            (
+                "an unescaped path that was cut, and what auditd adds",
+                "execpath=\"/a\u{1d}UID=root",
+                &[("execpath", Cut(b"/a"))],
             ),
             ("nothing", "", &[]),
             ("spaces", "   ", &[]),

@@ -7,7 +7,7 @@ mod journal;
 use bumpalo::Bump;
 
 pub(crate) use self::journal::export_length;
-use super::lanes::split_once;
+use super::find::split_once;
 use super::parse::{ParseError, Reason, split_stamp};
 use super::violation::{AuditId, Verdict};
 

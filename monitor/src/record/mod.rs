@@ -9,15 +9,17 @@ pub mod words;
 
 mod class;
 mod fields;
+mod find;
+mod format;
 mod hex;
 mod label;
-mod lanes;
 mod line;
 mod log;
 mod wire;
 
 pub use class::classify;
 pub use companions::Companions;
+pub use format::format;
 pub use label::{OPERATIONS, OTHER_OPERATION, operation_label, profile_base};
 pub use line::{parse_line, parse_message};
 pub(crate) use log::Each;

@@ -69,6 +69,12 @@ pub(crate) fn split_stamp(text: &[u8]) -> Option<(AuditId, &[u8])> {
 pub(crate) fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
     let mut rest = text;
     let mut value: u64 = 0;
+    while let Some((eight, tail)) = rest.split_first_chunk()
+        && let Some(number) = eight_digits(*eight)
+    {
+        value = value.wrapping_mul(100_000_000).wrapping_add(number);
+        rest = tail;
+    }
     while let [digit @ b'0'..=b'9', tail @ ..] = rest {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         rest = tail;
@@ -79,6 +85,20 @@ pub(crate) fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
         1..=19 => Some((value, rest)),
         digits => Some((std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?, rest)),
     }
+}
+
+/// The number that eight digits make: pairs, fours and all eight are summed side by side in one word.
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const EACH: u64 = u64::MAX / 255;
+    const HIGH: u64 = EACH * 0x80;
+    let digits = u64::from_le_bytes(text) ^ (EACH * 0x30);
+    // What is more than 9 reaches the high bit of its byte when 0x76 is added, or has it set.
+    if (((digits & !HIGH) + EACH * 0x76) | digits) & HIGH != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 /// A decimal number and nothing else; None when it is too large.
@@ -280,10 +300,8 @@ impl<'a> Reader<'a> {
             violation.capname = violation.name.take();
         }
         violation.others = others.into_bump_slice();
-        if violation.verdict == Verdict::Status
-            && violation.class == Class::Policy
-            && refused(violation.error)
-        {
+        let change = operation.is_some() && violation.class == Class::Policy;
+        if violation.verdict == Verdict::Status && change && refused(violation.error) {
             violation.verdict = Verdict::Denied;
         }
         Ok(violation)

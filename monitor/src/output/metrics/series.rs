@@ -1,9 +1,10 @@
 //! Series by their label values: found without an allocation, added until the limit, read by a scrape.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values};
@@ -27,7 +28,7 @@ struct Family<T> {
 
 impl<T> Family<T> {
     fn new(labels: &'static [Label]) -> Self {
-        Self { labels, hasher: RandomState::new(), series: HashTable::new() }
+        Self { labels, hasher: RandomState::default(), series: HashTable::new() }
     }
 
     fn find(&self, values: &Values<'_>) -> Option<&Arc<Series<T>>> {

@@ -4,7 +4,7 @@
 use bstr::ByteSlice as _;
 use bumpalo::Bump;
 
-use super::super::lanes::split_once;
+use super::super::find::split_once;
 use super::super::parse::{number, split_number};
 use super::Writer;
 

@@ -480,3 +480,36 @@ fn keeps_a_bounded_number_of_fields() {
     assert_eq!(violation.others.len(), MAX_OTHERS);
     assert!(violation.truncated, "what was left out is told");
 }
+
+#[test]
+fn reads_numbers() {
+    let rows: &[(&str, Option<(u64, &str)>)] = &[
+        ("0", Some((0, ""))),
+        ("7:", Some((7, ":"))),
+        ("12345678", Some((12_345_678, ""))),
+        ("1795450134.756", Some((1_795_450_134, ".756"))),
+        ("0000000000000000000000001", Some((1, ""))),
+        ("18446744073709551615", Some((u64::MAX, ""))),
+        ("18446744073709551616", None),
+        ("9999999999999999999999", None),
+        ("", None),
+        ("x", None),
+        ("-1", None),
+    ];
+    for (text, want) in rows {
+        assert_eq!(
+            split_number(text.as_bytes()),
+            want.map(|(value, rest)| (value, rest.as_bytes())),
+            "{text}"
+        );
+    }
+    for byte in 0..=u8::MAX {
+        for at in 0..8 {
+            let mut text = *b"12345678";
+            text[at] = byte;
+            let want =
+                std::str::from_utf8(&text).ok().filter(|t| !t.starts_with('+')).and_then(|t| t.parse().ok());
+            assert_eq!(eight_digits(text), want, "{byte:#x} at {at}");
+        }
+    }
+}
