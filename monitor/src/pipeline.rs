@@ -84,10 +84,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
             let mut evicted = None;
-            let sighting =
-                self.merger.audit(&violation, raw, Instant::now(), |record| evicted = Some(record));
+            let sighting = self.merger.audit(violation, raw, Instant::now(), |record| evicted = Some(record));
             match sighting {
-                Sighting::Count => self.count(&violation, SeenBy::only(Source::Audit)),
+                Sighting::Count => self.count(violation, SeenBy::only(Source::Audit)),
                 Sighting::Merged | Sighting::Waits => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
@@ -97,7 +96,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         }
     }
 
-    fn parse_audit<'a>(&self, raw: &'a [u8], arena: &'a Bump) -> Option<Violation<'a>> {
+    fn parse_audit<'a>(&self, raw: &'a [u8], arena: &'a Bump) -> Option<&'a Violation<'a>> {
         let (kind, text) = split_record(raw)?;
         tracing::trace!(kind, record = %text.escape_ascii(), "from the audit stream");
         match record::parse_message(kind, text, Origin::Netlink, &self.senders, arena) {
@@ -131,7 +130,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if violation.time.is_some_and(|time| time >= self.both_since) {
             self.ledger.lose(Loss::EbpfMissed, 1);
         }
-        self.count(&violation, SeenBy::only(Source::Audit));
+        self.count(violation, SeenBy::only(Source::Audit));
     }
 
     fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {

@@ -45,7 +45,7 @@ impl<'a> Companions<'a> {
                 (Kind::Syscall, b"exit") => set(&mut self.exit, signed(text_of(field.value, arena))),
                 (Kind::Cwd, b"cwd") => set(&mut self.cwd, Some(text_of(field.value, arena))),
                 (Kind::Proctitle, b"proctitle") => {
-                    set(&mut self.proctitle, Some(text_of(field.value, arena)))
+                    set(&mut self.proctitle, Some(text_of(field.value, arena)));
                 }
                 _ => {}
             }

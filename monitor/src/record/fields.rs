@@ -3,26 +3,28 @@
 //! The kernel writes three kinds of value (`audit_log_format` and `audit_log_untrustedstring`,
 //! kernel/audit.c): quoted text, bare text up to a space, and upper-case hex, which is bare too. Which bare
 //! values are hex depends on the key, so the scanner leaves that to its caller.
+//!
+//! Keys and most values are shorter than 16 bytes, so the scanner looks at 16 bytes as one number and finds
+//! the `=`, the quote or the space among them with a few operations instead of a loop.
 
 use memchr::{memchr, memrchr};
 
-/// A key's letters packed into a number, first letter highest, so that keys are told apart by a few integer
-/// comparisons. 0 for a key longer than 16 bytes; no key that has a field of its own is that long.
+use super::lanes::{self, WIDTH};
+
+/// A key as a number: its bytes, the first one lowest, so that keys are told apart by comparing integers.
+/// 0 for a key of 16 bytes or more; no key that has a field of its own is that long.
 pub(crate) const fn word(key: &[u8]) -> u128 {
-    let mut packed = 0;
-    let mut rest = key;
-    if key.len() > MAX_PACKED {
+    if key.len() >= WIDTH {
         return 0;
     }
-    while let [first, tail @ ..] = rest {
-        packed = packed << 8 | *first as u128;
-        rest = tail;
+    let mut packed = 0;
+    let mut rest = key;
+    while let [head @ .., last] = rest {
+        packed = packed << 8 | *last as u128;
+        rest = head;
     }
     packed
 }
-
-/// How many letters fit into a [`word`].
-const MAX_PACKED: usize = 16;
 
 /// The one key whose value the kernel neither escapes nor encodes although the task chose it: 7.3 ends a
 /// user namespace record with the path of the program, quotes and all.
@@ -65,8 +67,31 @@ impl<'a> Scanner<'a> {
         Self { rest: text, cut: false }
     }
 
-    /// Takes the key and its `=` off the front; skips what is no key.
+    /// Takes the key and its `=` off the front.
+    #[inline]
     fn key(&mut self) -> Option<(&'a [u8], u128)> {
+        if let [b' ', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        if let Some(chunk) = self.rest.first_chunk() {
+            let packed = u128::from_le_bytes(*chunk);
+            let equals = lanes::first_equal(packed, b'=');
+            if 0 < equals
+                && let Some((key, [_, rest @ ..])) = self.rest.split_at_checked(equals)
+                && let Some(mask) = lanes::LOWEST.get(equals)
+                && !lanes::any_below(packed, b' ' + 1, *mask)
+            {
+                self.rest = rest;
+                return Some((key, packed & mask));
+            }
+        }
+        self.odd_key()
+    }
+
+    /// The same where the key is near the end of the record, is long, or does not stand at the front.
+    #[cold]
+    #[inline(never)]
+    fn odd_key(&mut self) -> Option<(&'a [u8], u128)> {
         loop {
             let spaces = self.rest.iter().position(|&byte| !is_space(byte))?;
             self.skip(spaces);
@@ -74,51 +99,37 @@ impl<'a> Scanner<'a> {
                 self.rest = &[];
                 return None;
             }
-            let mut packed = 0;
-            let mut stop = None;
-            for (at, &byte) in self.rest.iter().enumerate() {
-                if !is_key_byte(byte) {
-                    stop = Some((at, byte));
-                    break;
-                }
-                packed = packed << 8 | u128::from(byte);
+            let stop = self.rest.iter().position(|&byte| byte == b'=' || byte <= b' ');
+            let Some((key, [end, rest @ ..])) = stop.and_then(|at| self.rest.split_at_checked(at)) else {
+                self.cut = true;
+                self.rest = &[];
+                return None;
+            };
+            if *end == b'=' && !key.is_empty() {
+                self.rest = rest;
+                return Some((key, word(key)));
             }
-            match stop {
-                Some((at, b'=')) if at > 0 => {
-                    let (key, _) = self.rest.split_at_checked(at)?;
-                    self.skip(at + 1);
-                    return Some((key, if at > MAX_PACKED { 0 } else { packed }));
-                }
-                // Words between the fields (`avc:  denied`) and stray punctuation.
-                Some((at, byte)) => {
-                    let junk = memchr(b' ', self.rest).unwrap_or(self.rest.len());
-                    self.skip(if byte == b' ' { at } else { junk });
-                }
-                None => {
-                    self.cut = true;
-                    self.rest = &[];
-                    return None;
-                }
-            }
+            // Words between the fields (`avc:  denied`) and stray equals signs.
+            let junk = if *end == b'=' { lanes::until_below(self.rest, b' ' + 1) } else { key.len() };
+            self.skip(junk);
         }
     }
 
+    #[inline]
     fn value(&mut self, word: u128) -> Value<'a> {
-        if let Some((b'"', quoted)) = self.rest.split_first() {
-            let end = if word == EXECPATH { last_quote(quoted) } else { memchr(b'"', quoted) };
-            let Some((value, tail)) = end.and_then(|end| quoted.split_at_checked(end)) else {
-                self.rest = &[];
-                return Value::Cut(quoted);
-            };
+        let [b'"', quoted @ ..] = self.rest else {
+            let length = lanes::until_below(self.rest, b' ' + 1);
+            let (value, tail) = self.rest.split_at_checked(length).unwrap_or((self.rest, &[]));
             self.rest = tail;
-            self.skip(1);
-            return Value::Quoted(value);
-        }
-        let end = self.rest.iter().position(|&byte| is_space(byte) || byte == ENRICHMENT);
-        let end = end.unwrap_or(self.rest.len());
-        let (value, tail) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
+            return Value::Bare(value);
+        };
+        let end = if word == EXECPATH { last_quote(quoted) } else { lanes::find(quoted, b'"') };
+        let Some((value, [_, tail @ ..])) = end.and_then(|end| quoted.split_at_checked(end)) else {
+            self.rest = &[];
+            return Value::Cut(quoted);
+        };
         self.rest = tail;
-        Value::Bare(value)
+        Value::Quoted(value)
     }
 
     fn skip(&mut self, bytes: usize) {
@@ -129,6 +140,7 @@ impl<'a> Scanner<'a> {
 impl<'a> Iterator for Scanner<'a> {
     type Item = Field<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
         let (key, word) = self.key()?;
         Some(Field { key, word, value: self.value(word) })
@@ -136,6 +148,7 @@ impl<'a> Iterator for Scanner<'a> {
 }
 
 /// Where the last quote of the kernel's part of the record is.
+#[cold]
 fn last_quote(text: &[u8]) -> Option<usize> {
     let end = memchr(ENRICHMENT, text).unwrap_or(text.len());
     memrchr(b'"', text.get(..end)?)
@@ -144,10 +157,6 @@ fn last_quote(text: &[u8]) -> Option<usize> {
 /// A space, or a control character such as the newline that a bus daemon leaves in its report.
 const fn is_space(byte: u8) -> bool {
     byte <= b' ' && byte != ENRICHMENT
-}
-
-const fn is_key_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'_' | b'A'..=b'Z' | b'0'..=b'9' | b'-')
 }
 
 #[cfg(test)]
@@ -223,9 +232,9 @@ mod tests {
 
     #[test]
     fn packs_a_key_the_same_way_everywhere() {
-        let mut scanner = Scanner::new(b"requested_mask=1 a_key_beyond_16_letters=2");
+        let mut scanner = Scanner::new(b"requested_mask=1 a_key_of_16_and_more=2");
         assert_eq!(scanner.next().unwrap().word, word(b"requested_mask"));
         assert_eq!(scanner.next().unwrap().word, 0);
-        assert_eq!(word(b"a_key_beyond_16_letters"), 0);
+        assert_eq!(word(b"a_key_of_16_and_more"), 0);
     }
 }

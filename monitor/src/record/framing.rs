@@ -4,10 +4,10 @@
 mod head;
 mod journal;
 
-use bstr::ByteSlice as _;
 use bumpalo::Bump;
 
 pub(crate) use self::journal::export_length;
+use super::lanes::split_once;
 use super::parse::{ParseError, Reason, split_stamp};
 use super::violation::{AuditId, Verdict};
 
@@ -137,13 +137,13 @@ pub(crate) fn unframe<'a>(line: &'a [u8], arena: &'a Bump) -> Result<Framed<'a>,
 fn message(text: &[u8]) -> Result<Framed<'_>, ParseError> {
     // The kernel's own prefix for what it prints itself.
     let text = text.strip_prefix(b"audit: ").unwrap_or(text);
-    let (node, text) = match text.strip_prefix(b"node=").and_then(|rest| rest.split_once_str(b" ")) {
+    let (node, text) = match text.strip_prefix(b"node=").and_then(|rest| split_once(rest, b' ')) {
         Some((node, rest)) => (Some(node), rest),
         None => (None, text),
     };
     let framed = |kind, stamp, body| Framed { kind, stamp, time: None, node, writer: Writer::Kernel, body };
     if let Some(rest) = text.strip_prefix(b"type=") {
-        let (name, rest) = rest.split_once_str(b" ").ok_or(ParseError::NotAppArmor)?;
+        let (name, rest) = split_once(rest, b' ').ok_or(ParseError::NotAppArmor)?;
         let kind = Kind::from_name(name);
         return match split_stamp(rest.strip_prefix(b"msg=").unwrap_or(rest)) {
             Some((stamp, body)) => {
@@ -165,7 +165,7 @@ fn message(text: &[u8]) -> Result<Framed<'_>, ParseError> {
     }
     // The journal's text form of an audit record: the type, then the fields, and no stamp.
     if text.first().is_some_and(u8::is_ascii_uppercase)
-        && let Some((name, rest)) = text.split_once_str(b" ")
+        && let Some((name, rest)) = split_once(text, b' ')
         && let kind @ (Kind::Avc | Kind::UserAvc | Kind::Old(_)) = Kind::from_name(name)
     {
         return Ok(framed(kind, None, rest));
@@ -175,7 +175,7 @@ fn message(text: &[u8]) -> Result<Framed<'_>, ParseError> {
 
 /// `type=1503 ` behind the stamp, as 2.6.24 wrote it.
 fn inner_type(body: &[u8]) -> Option<(Kind, &[u8])> {
-    let (number, rest) = body.trim_ascii_start().strip_prefix(b"type=")?.split_once_str(b" ")?;
+    let (number, rest) = split_once(body.trim_ascii_start().strip_prefix(b"type=")?, b' ')?;
     match Kind::from_name(number) {
         kind @ Kind::Old(_) => Some((kind, rest)),
         _ => None,

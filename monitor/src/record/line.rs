@@ -15,7 +15,7 @@ pub fn parse_line<'a>(
     origin: Origin,
     senders: &Senders,
     arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
+) -> Result<&'a Violation<'a>, ParseError> {
     read(&unframe(line, arena)?, origin, senders, arena)
 }
 
@@ -26,7 +26,7 @@ pub fn parse_message<'a>(
     origin: Origin,
     senders: &Senders,
     arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
+) -> Result<&'a Violation<'a>, ParseError> {
     let kind = Kind::from_number(message_type);
     if !kind.reports() {
         return Err(ParseError::NotAppArmor);
@@ -42,8 +42,8 @@ pub(crate) fn read<'a>(
     origin: Origin,
     senders: &Senders,
     arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
-    let (mut violation, sender) = match framed.kind {
+) -> Result<&'a Violation<'a>, ParseError> {
+    let (violation, sender) = match framed.kind {
         Kind::Avc => (parse_body(framed.body, None, origin, arena)?, None),
         Kind::Old(verdict) => (old(framed.body, verdict, origin, arena)?, None),
         Kind::UserAvc => nested(framed.body, origin, arena)?,
@@ -71,7 +71,7 @@ fn old<'a>(
     type_says: Option<super::Verdict>,
     origin: Origin,
     arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
+) -> Result<&'a mut Violation<'a>, ParseError> {
     const SENTENCES: [&[u8]; 4] = [b"REJECTING", b"PERMITTING", b"AUDITING", b"LOGPROF-HINT"];
     let body = body.trim_ascii_start();
     if SENTENCES.iter().any(|start| body.starts_with(start)) {
@@ -86,10 +86,10 @@ fn nested<'a>(
     body: &'a [u8],
     origin: Origin,
     arena: &'a Bump,
-) -> Result<(Violation<'a>, Option<Sender<'a>>), ParseError> {
+) -> Result<(&'a mut Violation<'a>, Option<Sender<'a>>), ParseError> {
     let (outer, inner) = body.split_once_str(b" msg='").ok_or(ParseError::NotAppArmor)?;
     let inner = inner.rsplit_once_str(b"'").map_or(inner, |(inner, _)| inner);
-    let mut violation = parse_body(inner, None, origin, arena)?;
+    let violation = parse_body(inner, None, origin, arena)?;
     // What libaudit adds about the sender is told as the sender.
     let program = violation.others.iter().find(|(key, _)| *key == b"exe").map(|&(_, value)| value);
     let others = violation.others.iter().copied().filter(|(key, _)| !matches!(*key, b"exe" | b"sauid"));

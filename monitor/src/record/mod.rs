@@ -11,6 +11,7 @@ mod class;
 mod fields;
 mod hex;
 mod label;
+mod lanes;
 mod line;
 mod wire;
 

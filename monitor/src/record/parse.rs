@@ -62,10 +62,28 @@ pub(crate) fn split_stamp(text: &[u8]) -> Option<(AuditId, &[u8])> {
     Some((AuditId { millis, serial }, rest))
 }
 
-fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
-    let (digits, rest) = text.split_at_checked(end)?;
-    Some((number(digits)?, rest))
+/// Takes a decimal number off the front.
+pub(crate) fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut rest = text;
+    let mut value: u64 = 0;
+    while let [digit @ b'0'..=b'9', tail @ ..] = rest {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        rest = tail;
+    }
+    match text.len() - rest.len() {
+        0 => None,
+        // 19 digits always fit.
+        1..=19 => Some((value, rest)),
+        digits => Some((std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?, rest)),
+    }
+}
+
+/// A decimal number and nothing else; None when it is too large.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    match split_number(text)? {
+        (value, []) => Some(value),
+        _ => None,
+    }
 }
 
 /// Reads the fields of a record. `type_says` is the verdict that an old record type carries instead of
@@ -75,9 +93,10 @@ pub(crate) fn parse_body<'a>(
     type_says: Option<Verdict>,
     origin: Origin,
     arena: &'a Bump,
-) -> Result<Violation<'a>, ParseError> {
+) -> Result<&'a mut Violation<'a>, ParseError> {
     let mut reader = Reader {
-        violation: Violation::new(Verdict::Error, Class::Other, origin, b""),
+        // Made where it stays: it is too large to be handed from function to function.
+        violation: arena.alloc_with(|| Violation::new(Verdict::Error, Class::Other, origin, b"")),
         verdict: None,
         operation: None,
         class: None,
@@ -103,7 +122,7 @@ fn trim_end(mut text: &[u8]) -> &[u8] {
 /// A violation that is being read. Of a key that comes twice the first counts: what a task can smuggle into
 /// a record comes after what the kernel wrote.
 struct Reader<'a> {
-    violation: Violation<'a>,
+    violation: &'a mut Violation<'a>,
     verdict: Option<&'a [u8]>,
     operation: Option<&'a [u8]>,
     class: Option<&'a [u8]>,
@@ -169,7 +188,7 @@ mod keys {
 impl<'a> Reader<'a> {
     fn take(&mut self, field: Field<'a>) {
         let arena = self.arena;
-        let v = &mut self.violation;
+        let v = &mut *self.violation;
         let (text, quoted) = match field.value {
             Value::Quoted(text) => (text, true),
             Value::Cut(text) => {
@@ -243,8 +262,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(self, type_says: Option<Verdict>) -> Result<Violation<'a>, ParseError> {
-        let Self { mut violation, verdict, operation, class, others, arena: _ } = self;
+    fn finish(self, type_says: Option<Verdict>) -> Result<&'a mut Violation<'a>, ParseError> {
+        let Self { violation, verdict, operation, class, others, arena: _ } = self;
         violation.verdict = match (verdict, type_says) {
             (Some(word), _) => verdict_of(word).ok_or(ParseError::Malformed(Reason::UnknownVerdict))?,
             (None, Some(verdict)) => verdict,
@@ -252,7 +271,7 @@ impl<'a> Reader<'a> {
             (None, None) => return Err(ParseError::NotAppArmor),
         };
         violation.operation = operation.unwrap_or_default();
-        violation.class = classify(class, &violation);
+        violation.class = classify(class, violation);
         if violation.class == Class::Capability && violation.capname.is_none() {
             // Before 2.6.35 a capability was named where files are.
             violation.capname = violation.name.take();
@@ -324,22 +343,6 @@ fn first_signed(slot: &mut Option<i32>, text: &[u8]) -> bool {
     };
     let value = number(magnitude).and_then(|value| i64::try_from(value).ok());
     value.and_then(|value| i32::try_from(-value).ok()).is_some_and(|value| first(slot, value))
-}
-
-/// A decimal number without a sign; None when it is anything else or too large.
-pub(crate) fn number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut value: u64 = 0;
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
-    }
-    Some(value)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use bstr::ByteSlice as _;
 use bumpalo::Bump;
 
-use super::super::parse::number;
+use super::super::lanes::split_once;
+use super::super::parse::{number, split_number};
 use super::Writer;
 
 /// A line with its head taken off.
@@ -38,11 +39,10 @@ const fn untagged(message: &[u8]) -> Head<'_> {
 /// /dev/kmsg: `5,374,2492764,-;audit: type=1400 ...`: priority, number, microseconds since boot, flags; see
 /// Documentation/ABI/testing/dev-kmsg. The kernel writes a backslash and what is not printable as `\x5c`.
 fn kmsg<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Head<'a>> {
-    let (prefix, message) = line.split_once_str(b";")?;
-    let mut fields = prefix.split_str(b",");
-    let priority = number(fields.next()?)?;
-    number(fields.next()?)?;
-    number(fields.next()?)?;
+    let (priority, rest) = split_number(line)?;
+    let (_sequence, rest) = split_number(rest.strip_prefix(b",")?)?;
+    let (_microseconds, rest) = split_number(rest.strip_prefix(b",")?)?;
+    let (_flags, message) = split_once(rest, b';')?;
     let writer = if facility(priority) == KERN { Writer::Kernel } else { Writer::Forger };
     // Forgers that write like programs (`systemd[1]: ..`) do not reach the message and are no concern.
     Some(Head { node: None, writer, message: unescape(message, arena) })
@@ -50,7 +50,7 @@ fn kmsg<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Head<'a>> {
 
 /// With a priority in front: RFC 5424, RFC 3164, or `dmesg --raw`.
 fn prioritised(line: &[u8]) -> Option<Head<'_>> {
-    let (priority, rest) = line.strip_prefix(b"<")?.split_once_str(b">")?;
+    let (priority, rest) = split_once(line.strip_prefix(b"<")?, b'>')?;
     let priority = number(priority)?;
     let mut head = if let Some(rest) = rest.strip_prefix(b"1 ") {
         rfc5424(rest)?
@@ -76,7 +76,7 @@ fn relayed(rest: &[u8]) -> bool {
 fn rfc5424(rest: &[u8]) -> Option<Head<'_>> {
     let mut rest = rest;
     let mut next = || -> Option<&[u8]> {
-        let (token, tail) = rest.split_once_str(b" ")?;
+        let (token, tail) = split_once(rest, b' ')?;
         rest = tail;
         Some(token)
     };
@@ -107,9 +107,9 @@ fn decoded(line: &[u8]) -> Option<Head<'_>> {
         b"authpriv",
         b"ftp",
     ];
-    let (name, rest) = line.split_once_str(b":")?;
+    let (name, rest) = split_once(line, b':')?;
     let name = name.trim_ascii_end();
-    let (_level, rest) = FACILITIES.contains(&name).then(|| rest.split_once_str(b":"))??;
+    let (_level, rest) = FACILITIES.contains(&name).then(|| split_once(rest, b':'))??;
     let writer = if name == b"kern" { Writer::Kernel } else { Writer::Forger };
     Some(Head { node: None, writer, message: skip_brackets(rest.trim_ascii_start()) })
 }
@@ -131,12 +131,12 @@ fn tagged(rest: &[u8]) -> Option<Head<'_>> {
     if [&b"type="[..], b"audit(", b"node="].iter().any(|start| rest.starts_with(start)) {
         return Some(untagged(rest));
     }
-    let (first, after) = rest.split_once_str(b" ")?;
+    let (first, after) = split_once(rest, b' ')?;
     let (node, tag, message) = match first.strip_suffix(b":") {
         // `dmesg --time-format iso` names no machine.
         Some(tag) => (None, tag, after),
         None => {
-            let (tag, message) = after.split_once_str(b" ")?;
+            let (tag, message) = split_once(after, b' ')?;
             (Some(first), tag.strip_suffix(b":")?, message)
         }
     };
@@ -145,7 +145,7 @@ fn tagged(rest: &[u8]) -> Option<Head<'_>> {
 
 /// Who a tag says wrote the line: `kernel`, `audit[812]`, `dbus-daemon[77]`.
 fn writer(tag: &[u8]) -> Writer<'_> {
-    let (name, pid) = match tag.split_once_str(b"[") {
+    let (name, pid) = match split_once(tag, b'[') {
         Some((name, pid)) => (name, pid.strip_suffix(b"]").and_then(number)),
         None => (tag, None),
     };
@@ -158,7 +158,7 @@ fn writer(tag: &[u8]) -> Writer<'_> {
 /// Skips the times that the kernel's log has in brackets, and the task or CPU behind them.
 fn skip_brackets(mut text: &[u8]) -> &[u8] {
     while let Some(rest) = text.strip_prefix(b"[") {
-        let Some((inside, after)) = rest.split_once_str(b"]") else { return text };
+        let Some((inside, after)) = split_once(rest, b']') else { return text };
         let is_time = inside.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'.'));
         let is_caller = inside.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'T' | b'C'));
         let is_date = inside.contains(&b':');
@@ -174,16 +174,16 @@ fn skip_brackets(mut text: &[u8]) -> &[u8] {
 fn skip_time(text: &[u8]) -> Option<&[u8]> {
     const MONTHS: [&[u8]; 12] =
         [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    let (first, rest) = text.split_once_str(b" ")?;
+    let (first, rest) = split_once(text, b' ')?;
     if MONTHS.iter().any(|month| first.starts_with(month)) {
-        let (day, rest) = rest.trim_ascii_start().split_once_str(b" ")?;
+        let (day, rest) = split_once(rest.trim_ascii_start(), b' ')?;
         number(day)?;
-        let (clock, rest) = rest.split_once_str(b" ")?;
+        let (clock, rest) = split_once(rest, b' ')?;
         return clock.contains(&b':').then_some(rest);
     }
     let dated = first.get(4) == Some(&b'-') && first.get(7) == Some(&b'-');
     if dated && first.len() == b"2026-01-01".len() {
-        let (clock, rest) = rest.split_once_str(b" ")?;
+        let (clock, rest) = split_once(rest, b' ')?;
         return clock.contains(&b':').then_some(rest);
     }
     let seconds = first.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') && first.contains(&b'.');

@@ -89,10 +89,7 @@ fn audit<'a>(text: &'a [u8], entry: &Entry<'_>, micros: Option<u64>) -> Result<F
     let kind = number(entry.audit_type.bytes()).and_then(|kind| u16::try_from(kind).ok());
     let kind = kind.map_or(Kind::Other, Kind::from_number);
     let stamp = micros.zip(number(entry.audit_id.bytes()));
-    let body = match text.find_byte(b' ').and_then(|space| text.get(space..)) {
-        Some(body) => body,
-        None => return Err(ParseError::NotAppArmor),
-    };
+    let body = text.find_byte(b' ').and_then(|space| text.get(space..)).ok_or(ParseError::NotAppArmor)?;
     Ok(Framed {
         kind,
         stamp: stamp.map(|(micros, serial)| AuditId { millis: micros / 1000, serial }),

@@ -6,7 +6,7 @@ use super::*;
 const BODY: &str = r#"apparmor="DENIED" operation="open" class="file" profile="p" name="/x" pid=7 comm="c" requested_mask="r" denied_mask="r" fsuid=0 ouid=0"#;
 const STAMP: &str = "audit(1795450134.756:4)";
 
-fn parse<'a>(line: &'a [u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
+fn parse<'a>(line: &'a [u8], arena: &'a Bump) -> Result<&'a Violation<'a>, ParseError> {
     parse_line(line, Origin::File, &Senders::by_program(), arena)
 }
 

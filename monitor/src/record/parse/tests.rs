@@ -6,12 +6,12 @@ use super::*;
 const STAMP: AuditId = AuditId { millis: 1_795_450_134_756, serial: 4 };
 
 /// Parses `audit(1795450134.756:4): ` + `body`.
-fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
+fn parse<'a>(body: &[u8], arena: &'a Bump) -> Result<&'a Violation<'a>, ParseError> {
     let payload = arena.alloc_slice_copy(&[b"audit(1795450134.756:4): ", body].concat());
     parse_payload(payload, arena)
 }
 
-fn parse_payload<'a>(payload: &'a [u8], arena: &'a Bump) -> Result<Violation<'a>, ParseError> {
+fn parse_payload<'a>(payload: &'a [u8], arena: &'a Bump) -> Result<&'a Violation<'a>, ParseError> {
     parse_message(1400, payload, Origin::Netlink, &Senders::of_users(vec![0]), arena)
 }
 
@@ -335,7 +335,7 @@ fn reads_the_records_of_each_class() {
     ];
     for (name, body, want) in rows {
         let arena = Bump::new();
-        assert_eq!(parse(body.as_bytes(), &arena).as_ref(), Ok(want), "{name}");
+        assert_eq!(parse(body.as_bytes(), &arena), Ok(want), "{name}");
     }
 }
 
@@ -394,7 +394,7 @@ fn decodes_a_value_only_where_the_kernel_encodes() {
         let arena = Bump::new();
         let body = format!(r#"apparmor="DENIED" operation="open" {field}"#);
         let violation = parse(body.as_bytes(), &arena).unwrap();
-        assert_eq!(ask(&violation).map(String::from_utf8_lossy).as_deref(), *want, "{name}");
+        assert_eq!(ask(violation).map(String::from_utf8_lossy).as_deref(), *want, "{name}");
     }
 }
 
