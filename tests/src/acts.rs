@@ -123,6 +123,35 @@ pub fn all() -> Vec<Act> {
     acts
 }
 
+/// Operations that can be repeated for hours and leave nothing behind, whatever the profile's mode.
+const LASTING: [&str; 11] = [
+    "open",
+    "exec",
+    "chroot",
+    "inet",
+    "signal",
+    "pivot_root",
+    "ptrace",
+    "unix",
+    "rlimit",
+    "change_onexec",
+    "userns",
+];
+
+/// A workload without an end: acts of both modes that violate again each time, one at a time.
+pub fn lasting() -> Vec<Act> {
+    let mut acts: Vec<Act> = all()
+        .into_iter()
+        .filter(|act| {
+            act.provoke.first().is_some_and(|name| LASTING.contains(name)) && act.verdict != "killed"
+        })
+        .map(|act| Act { times: 1, ..act })
+        .collect();
+    // Both modes of an operation follow each other.
+    acts.sort_by_key(|act| LASTING.iter().position(|name| act.provoke.first() == Some(name)));
+    acts
+}
+
 /// What the counters must say after these acts.
 pub fn counts<'a>(acts: impl IntoIterator<Item = &'a Act>) -> BTreeMap<Key, u64> {
     let mut counts = BTreeMap::new();
@@ -144,7 +173,7 @@ pub fn counts<'a>(acts: impl IntoIterator<Item = &'a Act>) -> BTreeMap<Key, u64>
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{all, counts};
+    use super::{all, counts, lasting};
 
     #[test]
     fn both_modes_cover_the_same_classes() {
@@ -173,6 +202,18 @@ mod tests {
         ];
         assert_eq!(classes("denied"), want.into());
         assert_eq!(classes("allowed"), want.into());
+    }
+
+    #[test]
+    fn the_lasting_workload_shows_both_modes_of_the_main_classes() {
+        for verdict in ["denied", "allowed"] {
+            for class in ["file", "exec", "capability", "network", "signal", "mount", "ptrace"] {
+                let found = lasting()
+                    .iter()
+                    .any(|act| act.verdict == verdict && act.records.iter().any(|(c, _)| *c == class));
+                assert!(found, "{verdict} {class}");
+            }
+        }
     }
 
     #[test]

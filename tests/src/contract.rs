@@ -9,8 +9,8 @@ use std::fmt;
 pub const SCENARIO: &str = "aa_lab.scenario";
 /// Kernel parameter with the agent's `--source`.
 pub const SOURCE: &str = "aa_lab.source";
-/// Kernel parameter that is 0 when the agent must not colour its output.
-pub const COLOUR: &str = "aa_lab.colour";
+/// Kernel parameter with the width of the reader's terminal; absent when the reader is not a terminal.
+pub const COLUMNS: &str = "aa_lab.columns";
 
 /// One line of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]

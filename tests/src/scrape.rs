@@ -73,6 +73,22 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
+/// The sum over the series of a counter that have these labels.
+pub fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> u64 {
+    let matching = samples.iter().filter(|s| s.name == name && labels.iter().all(|(l, v)| s.label(l) == *v));
+    matching.map(|sample| whole(sample.value)).sum()
+}
+
+/// A counter's value as the whole number that it is.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are small whole numbers"
+)]
+pub fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 /// Fetches `path` and returns the status and the body.
 ///
 /// HTTP/1.0 on purpose: no keep-alive and no chunks, so the body is what comes until the server closes.
@@ -100,7 +116,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, quoted};
+    use super::{parse, quoted, sum};
 
     #[test]
     fn samples_with_and_without_labels() {
@@ -111,6 +127,8 @@ mod tests {
         assert_eq!(got, [("up", 1.0), ("events_total", 42.0), ("latency_sum", 0.0015)]);
         assert_eq!(samples[1].label("profile"), "a\"b\\c}, d=");
         assert_eq!(samples[1].label("pod"), "");
+        assert_eq!(sum(&samples, "events_total", &[("verdict", "denied")]), 42);
+        assert_eq!(sum(&samples, "events_total", &[("verdict", "allowed")]), 0);
     }
 
     #[test]

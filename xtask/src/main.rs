@@ -6,13 +6,17 @@ use clap::Parser;
 
 mod lab;
 mod place;
+mod run;
 mod setup;
 mod step;
+mod test;
 mod vm;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The project's own tasks")]
 enum Task {
+    Run(run::Arguments),
+    Test(test::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
     Vm(vm::Arguments),
@@ -20,6 +24,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let end = match Task::parse() {
+        Task::Run(arguments) => run::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
         Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };

@@ -26,7 +26,11 @@ pub(crate) struct Step<'a> {
 impl Step<'_> {
     /// Runs a command to its end and returns its standard output.
     pub(crate) fn run(&self, command: &mut Command) -> Result<String> {
+        let start = Instant::now();
         let end = self.finish(command)?;
+        if end.success && start.elapsed() >= QUIET {
+            println!("  {}: done in {} s", self.name, start.elapsed().as_secs());
+        }
         if end.success { Ok(end.stdout) } else { Err(self.failure(command, &end.text())) }
     }
 
@@ -53,9 +57,6 @@ impl Step<'_> {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        if start.elapsed() >= QUIET && status.success() {
-            println!("  {}: done in {} s", self.name, start.elapsed().as_secs());
-        }
         let text = |thread: thread::JoinHandle<Vec<u8>>| -> Result<String> {
             let bytes = thread.join().map_err(|_| anyhow!("reading the output of {}", self.name))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -12,8 +12,16 @@ use std::time::{Duration, Instant};
 
 use aa_monitor_tests::contract::Line;
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::console::{Console, Outcome};
+
+/// Set to end a boot early.
+pub(crate) type Stop = Arc<AtomicBool>;
+
+/// What is done with each line of the console, and with what it means.
+pub(crate) type See<'a> = dyn FnMut(&str, Option<&Line>) -> Result<()> + 'a;
 
 /// One boot.
 #[derive(Debug)]
@@ -34,8 +42,18 @@ pub(crate) struct Machine<'a> {
 struct Guard(Child);
 
 impl Drop for Guard {
+    /// Asks first: QEMU closes what it has open on SIGTERM. It may have ended by itself; the calls fail then,
+    /// and nothing is left to do.
     fn drop(&mut self) {
-        // It may have ended by itself; both calls fail then, and nothing is left to do.
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        for _ in 0..40 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -43,11 +61,7 @@ impl Drop for Guard {
 
 impl Machine<'_> {
     /// Boots, hands each line of the console to `see`, and says how it ended. `stop` ends it early.
-    pub(crate) fn boot(
-        &self,
-        stop: &Arc<AtomicBool>,
-        mut see: impl FnMut(&str, Option<&Line>),
-    ) -> Result<Outcome> {
+    pub(crate) fn boot(&self, stop: &Stop, see: &mut See<'_>) -> Result<Outcome> {
         fs::create_dir_all(&self.logs).with_context(|| format!("making {}", self.logs.display()))?;
         let mut log = fs::File::create(self.logs.join("console.log")).context("creating console.log")?;
         let mut child = self
@@ -84,7 +98,7 @@ impl Machine<'_> {
                     if let Some(Line::File { name, text }) = &line {
                         files.append(name, text)?;
                     }
-                    see(&text, line.as_ref());
+                    see(&text, line.as_ref())?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

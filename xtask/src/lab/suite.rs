@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aa_monitor_tests::contract;
+use anyhow::{Context, Result};
 
 /// One boot of a suite.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,14 @@ pub(crate) struct Suite {
     pub(crate) boots: &'static [Boot],
 }
 
+/// The round of `cargo xtask run --once`: the first boot of the smoke suite.
+pub(crate) const ROUND: Boot =
+    Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT };
+
+/// The machine of `cargo xtask run`, which the user ends.
+pub(crate) const LIVE: Boot =
+    Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
+
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// All suites.
@@ -46,7 +55,7 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "smoke",
         about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone; both tell the same",
         boots: &[
-            Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT },
+            ROUND,
             Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
             Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
             Boot { name: "agree", scenario: "agree", source: "each", kernel: "", limit: LIMIT },
@@ -60,6 +69,8 @@ pub(crate) const SUITES: &[Suite] = &[
 ];
 
 /// The suite of that name.
-pub(crate) fn find(name: &str) -> Option<Suite> {
-    SUITES.iter().copied().find(|suite| suite.name == name)
+pub(crate) fn find(name: &str) -> Result<Suite> {
+    let found = SUITES.iter().copied().find(|suite| suite.name == name);
+    let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+    found.with_context(|| format!("no suite is called {name}; there are {}", names.join(", ")))
 }

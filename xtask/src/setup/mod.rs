@@ -5,12 +5,13 @@
 use anyhow::Result;
 
 mod core;
+mod crates;
 mod packages;
 mod promtool;
 mod tools;
 
-pub(crate) use promtool::promtool;
-pub(crate) use tools::CARGO_DENY;
+pub(crate) use self::promtool::promtool;
+pub(crate) use self::tools::CARGO_DENY;
 
 /// What the agent's build needs: a linker and `core` for the BPF target.
 pub(crate) fn build() -> Result<()> {
@@ -26,8 +27,9 @@ pub(crate) fn lab() -> Result<()> {
 
 /// Everything.
 pub(crate) fn all() -> Result<()> {
+    crates::bring()?;
     lab()?;
-    tools::CARGO_DENY.bring()?;
+    CARGO_DENY.bring()?;
     promtool().map(drop)
 }
 

@@ -19,6 +19,9 @@ const LOG: &str = "/tmp/agent.log";
 /// Where the agent writes its events as JSON lines.
 pub(crate) const EVENTS: &str = "/tmp/events.json";
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long loading and verifying the eBPF programs may take, on an emulated machine.
+const SOURCE_LIMIT: Duration = Duration::from_secs(30);
+const UP: &str = "aa_monitor_source_up";
 
 /// A running agent.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Agent {
         Ok(Self(child.context("starting the agent")?))
     }
 
-    /// Starts the agent with a live table on the console.
+    /// Starts the agent with a live table on the console, which is a terminal whatever the host's side is.
     pub(crate) fn start_live(colour: bool) -> Result<Self> {
         let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
         let mut command = Command::new("/bin/aa-monitor");
@@ -54,9 +57,7 @@ impl Agent {
     pub(crate) fn wait_ready(&mut self) -> Result<()> {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.0.try_wait()? {
-                bail!("the agent ended: {status}");
-            }
+            self.still_runs()?;
             match get("/readyz") {
                 Ok((200, _)) => return Ok(()),
                 Ok((status, body)) if start.elapsed() > READY_LIMIT => {
@@ -66,6 +67,31 @@ impl Agent {
                 Ok(_) | Err(_) => thread::sleep(Duration::from_millis(50)),
             }
         }
+    }
+
+    /// Waits until the sources, eBPF and audit, are in the state that they must reach.
+    pub(crate) fn wait_sources(&mut self, want: [bool; 2]) -> Result<()> {
+        let want = want.map(u64::from);
+        let start = Instant::now();
+        loop {
+            self.still_runs()?;
+            let (_, samples) = metrics()?;
+            let up = ["ebpf", "audit"].map(|name| scrape::sum(&samples, UP, &[("source", name)]));
+            if up == want {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Fails when the agent has ended; what it said is handed to the host.
+    pub(crate) fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            Self::say_log();
+            bail!("the agent ended: {status}");
+        }
+        Ok(())
     }
 
     /// Sends SIGTERM and waits as long as the agent may take.

@@ -16,6 +16,7 @@ mod machine;
 mod records;
 mod smoke;
 mod victim;
+mod workload;
 
 use console::Report;
 
@@ -49,6 +50,7 @@ fn play(report: &mut Report) -> Result<()> {
     match scenario {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
         "agree" => agree::play(report),
+        "workload" => workload::play(parameter(contract::COLUMNS)),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }

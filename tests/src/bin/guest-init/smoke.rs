@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aa_monitor_tests::acts::{self, Act, ENFORCE, Key};
 use aa_monitor_tests::contract::Line;
-use aa_monitor_tests::scrape::Sample;
+use aa_monitor_tests::scrape::{Sample, sum, whole};
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::{self, Agent, keep};
@@ -17,8 +17,6 @@ use crate::kernel_log::KernelLog;
 use crate::machine;
 use crate::victim::Victim;
 
-/// How long loading and verifying the eBPF programs may take, on an emulated machine.
-const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the last violation may take to be counted.
 const COUNT_LIMIT: Duration = Duration::from_secs(20);
 /// How long the counters must stand still before they are read.
@@ -38,7 +36,7 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     let ready = agent.wait_ready();
     let failed = ready.is_err();
     report.check("the agent becomes ready", ready);
-    report.check("the sources that can work do", sources(ebpf, audit));
+    report.check("the sources that can work do", agent.wait_sources([ebpf, audit]));
     if failed {
         Agent::say_log();
         return Ok(());
@@ -80,7 +78,6 @@ const NODE_EVENTS: &str = "apparmor_node_events_total";
 const RECEIVED: &str = "aa_monitor_events_received_total";
 const LOST: &str = "aa_monitor_events_lost_total";
 const LAST: &str = "apparmor_last_event_timestamp_seconds";
-const UP: &str = "aa_monitor_source_up";
 
 /// The record about `late.profiles`.
 fn policy_load() -> Key {
@@ -115,21 +112,6 @@ fn perform(acts: &[Act], victim: &Victim) -> Result<()> {
     }
     ensure!(surprises.is_empty(), "{}", surprises.join("; "));
     Ok(())
-}
-
-/// Waits until each source is in the state that it must reach.
-fn sources(ebpf: bool, audit: bool) -> Result<()> {
-    let want = [u64::from(ebpf), u64::from(audit)];
-    let start = Instant::now();
-    loop {
-        let (_, samples) = agent::metrics()?;
-        let up = ["ebpf", "audit"].map(|name| sum(&samples, UP, &[("source", name)]));
-        if up == want {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Scrapes until all is counted and nothing moves any more.
@@ -230,21 +212,6 @@ fn equal(want: u64, got: u64) -> Result<()> {
     Ok(())
 }
 
-/// The sum over the series of a metric that have these labels.
-fn sum(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> u64 {
-    let matching = samples.iter().filter(|s| s.name == name && labels.iter().all(|(l, v)| s.label(l) == *v));
-    matching.map(|sample| whole(sample.value)).sum()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counters are small whole numbers"
-)]
-fn whole(value: f64) -> u64 {
-    value as u64
-}
-
 /// A table for the reader: what was provoked, by verdict and class.
 fn summarise(want: &BTreeMap<Key, u64>, samples: &[Sample]) {
     let mut rows: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -258,6 +225,15 @@ fn summarise(want: &BTreeMap<Key, u64>, samples: &[Sample]) {
         summary(format!("{verdict:<8} {class:<15} {provoked:>8} {counted:>8}"));
     }
     let received = |source| sum(samples, RECEIVED, &[("source", source)]);
+    let verdicts = |verdict| sum(samples, EVENTS, &[("verdict", verdict)]);
+    let classes: std::collections::BTreeSet<String> =
+        counted(samples).into_keys().map(|key| key.class).collect();
+    summary(format!(
+        "denied {}, allowed {}, in {} classes",
+        verdicts("denied"),
+        verdicts("allowed"),
+        classes.len()
+    ));
     summary(format!(
         "{} violations; counted {}; received by eBPF {}, by audit {}; lost {}",
         want.values().sum::<u64>(),
