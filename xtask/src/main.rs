@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod lab;
 mod place;
 mod run;
@@ -17,6 +18,7 @@ mod vm;
 enum Task {
     Run(run::Arguments),
     Test(test::Arguments),
+    Bench(bench::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
     Vm(vm::Arguments),
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let end = match Task::parse() {
         Task::Run(arguments) => run::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };

@@ -15,6 +15,11 @@ pub(crate) fn tools() -> PathBuf {
     workspace().join("target/tools")
 }
 
+/// Logs to measure on, bench programs and their results.
+pub(crate) fn bench() -> PathBuf {
+    workspace().join("target/bench")
+}
+
 /// Everything of the lab: package lists, kernels, the guest's programs, images, logs.
 pub(crate) fn lab() -> PathBuf {
     workspace().join("target/lab")

@@ -54,7 +54,8 @@ impl Mirrors {
             |uri: &str, suite: &str| format!("deb [arch=amd64 signed-by={KEYRING}] {uri} {suite} main\n");
         let suites = ["bookworm", "trixie", "trixie-backports"].map(|suite| row(&self.main, suite));
         let updates = ["bookworm-security", "trixie-security"].map(|suite| row(&self.security, suite));
-        suites.concat() + &updates.concat()
+        let sources = format!("deb-src [signed-by={KEYRING}] {} trixie main\n", self.main);
+        suites.concat() + &updates.concat() + &sources
     }
 }
 
@@ -77,12 +78,14 @@ impl Apt {
             fs::create_dir_all(apt.folder.join(folder)).with_context(|| format!("making {folder}"))?;
         }
         let lists = machine_sources();
-        step::write(&apt.folder.join("sources.list"), mirrors(lists.iter().map(String::as_str)).sources())?;
+        let sources = mirrors(lists.iter().map(String::as_str)).sources();
+        let known = fs::read_to_string(apt.folder.join("sources.list")).is_ok_and(|list| list == sources);
+        step::write(&apt.folder.join("sources.list"), sources)?;
         step::write(&apt.folder.join("status"), "")?;
         step::write(&apt.folder.join("apt.conf"), apt.configuration())?;
         let stamp = apt.folder.join("updated");
         let age = fs::metadata(&stamp).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-        if age.is_none_or(|age| age > FRESH) {
+        if !known || age.is_none_or(|age| age > FRESH) {
             let step = Step { name: "Debian's package lists (30 MB)", way_out: WAY_OUT };
             step.run(apt.command("apt-get").args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]))?;
             step::write(&stamp, "")?;
@@ -125,23 +128,53 @@ impl Apt {
     /// Fetches packages (`name` or `name/suite`) and unpacks them into a folder of its own, which appears
     /// only when it is complete.
     pub(crate) fn unpack(&self, what: &str, packages: &[String], into: &Path) -> Result<()> {
-        let beside = |end: &str| PathBuf::from(format!("{}.{end}", into.display()));
-        let (half, debs) = (beside("new"), beside("debs"));
-        for folder in [&half, &debs] {
-            let _ = fs::remove_dir_all(folder);
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let fetch = Step { name: &format!("fetching {what}"), way_out: WAY_OUT };
-        fetch.run(self.command("apt-get").arg("download").args(packages).current_dir(&debs))?;
-        let unpack =
-            Step { name: &format!("unpacking {what}"), way_out: "check the free space under target" };
-        for deb in fs::read_dir(&debs)? {
-            unpack.run(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(&half))?;
-        }
-        let _ = fs::remove_dir_all(into);
-        fs::rename(&half, into).with_context(|| format!("moving {} into place", into.display()))?;
-        fs::remove_dir_all(&debs).with_context(|| format!("removing {}", debs.display()))
+        let mut fetch = self.command("apt-get");
+        fetch.arg("download").args(packages);
+        complete(what, fetch, into, |file, half| {
+            let mut unpack = Command::new("dpkg");
+            unpack.arg("-x").arg(file).arg(half);
+            Some(unpack)
+        })
     }
+
+    /// The same with the sources of a package as its upstream released them, without Debian's patches.
+    pub(crate) fn source(&self, what: &str, package: &str, suite: &str, into: &Path) -> Result<()> {
+        let mut fetch = self.command("apt-get");
+        fetch.args(["source", "-qq", "--download-only", &format!("{package}/{suite}")]);
+        complete(what, fetch, into, |file, half| {
+            file.file_name()?.to_str()?.split_once(".orig.tar.").filter(|(_, end)| !end.contains('.'))?;
+            let mut unpack = Command::new("tar");
+            unpack.arg("-xf").arg(file).arg("-C").arg(half);
+            Some(unpack)
+        })
+    }
+}
+
+/// Runs a command that fetches files, and on each of them the one that unpacks it into a new folder; that
+/// takes the place of `into` when all is done.
+fn complete(
+    what: &str,
+    mut fetch: Command,
+    into: &Path,
+    unpack: impl Fn(&Path, &Path) -> Option<Command>,
+) -> Result<()> {
+    let beside = |end: &str| PathBuf::from(format!("{}.{end}", into.display()));
+    let (half, fetched) = (beside("new"), beside("fetched"));
+    for folder in [&half, &fetched] {
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    let step = Step { name: &format!("fetching {what}"), way_out: WAY_OUT };
+    step.run(fetch.current_dir(&fetched))?;
+    let step = Step { name: &format!("unpacking {what}"), way_out: "check the free space under target" };
+    for file in fs::read_dir(&fetched)? {
+        if let Some(mut command) = unpack(&file?.path(), &half) {
+            step.run(&mut command)?;
+        }
+    }
+    let _ = fs::remove_dir_all(into);
+    fs::rename(&half, into).with_context(|| format!("moving {} into place", into.display()))?;
+    fs::remove_dir_all(&fetched).with_context(|| format!("removing {}", fetched.display()))
 }
 
 /// The text of the machine's own source lists, in apt's order.
@@ -194,7 +227,8 @@ mod tests {
     fn sources_name_every_suite_once() {
         let sources = mirrors([""]).sources();
         for suite in ["bookworm", "trixie", "trixie-backports", "bookworm-security", "trixie-security"] {
-            assert_eq!(sources.lines().filter(|l| l.split(' ').nth(4) == Some(suite)).count(), 1, "{suite}");
+            let named = |line: &&str| line.starts_with("deb ") && line.split(' ').nth(4) == Some(suite);
+            assert_eq!(sources.lines().filter(named).count(), 1, "{suite}");
         }
     }
 }

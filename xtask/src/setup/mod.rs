@@ -6,7 +6,7 @@ use anyhow::Result;
 
 mod core;
 mod crates;
-mod packages;
+pub(crate) mod packages;
 mod promtool;
 mod tools;
 

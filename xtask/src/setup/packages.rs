@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::step::{Step, find_program};
 
 /// A package, and the program or file by which one knows that it is there.
-type Package = (&'static str, &'static str);
+pub(crate) type Package = (&'static str, &'static str);
 
 /// What the lab runs on this side of the console.
 pub(crate) const LAB: [Package; 4] = [

@@ -1,0 +1,53 @@
+//! What `cargo xtask bench` runs.
+//!
+//! ```text
+//! aa-monitor-bench make RECORDS OUT CORPUS..   a log of so many records of the recorded mix
+//! aa-monitor-bench tell FILE                   what each record says, a line each
+//! aa-monitor-bench time FILE                   how long reading all of them takes
+//! ```
+//!
+//! `tell` and `time` are also what the program around libapparmor's parser (libapparmor.c) does, with the
+//! same output, so that the two can be held against each other.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+mod allocations;
+mod mix;
+mod tell;
+mod time;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    let read = |path: &str| fs::read(path).with_context(|| format!("reading {path}"));
+    match arguments {
+        ["make", records, out, corpus @ ..] => {
+            let records = records.parse().with_context(|| format!("{records} is no number of records"))?;
+            let corpus = corpus.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+            let mix = mix::Mix::of(corpus.iter().map(Vec::as_slice))?;
+            mix.write(records, out).with_context(|| format!("writing {out}"))
+        }
+        ["tell", file] => tell::all(&read(file)?),
+        ["time", file] => time::all(&read(file)?),
+        _ => bail!("usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE"),
+    }
+}
+
+/// The lines of a log.
+fn lines(log: &[u8]) -> impl Iterator<Item = &[u8]> {
+    log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+}
