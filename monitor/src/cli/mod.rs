@@ -112,6 +112,8 @@ fn write_out(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::config::DEFAULT_FILE;
 
@@ -137,6 +139,14 @@ mod tests {
             (&["aa-monitor", "run", "extra"], 64),
         ] {
             assert_eq!(refuse(args).exit_code(), code, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        for (kind, code) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, 1)] {
+            let error = anyhow::Error::new(io::Error::from(kind)).context("cannot write");
+            assert_eq!(Failure::Failed(error).exit_code(), code, "{kind}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{Write, stderr};
+use std::io::{self, Write, stderr};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -31,6 +31,14 @@ pub enum Failure {
     Failed(anyhow::Error),
 }
 
+/// Whether whoever read the output has gone: they have seen enough (`| head`), and nothing is wrong.
+fn reader_left(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(io)
+}
+
 impl Failure {
     /// clap's error about `args`.
     pub(super) fn refused(error: clap::Error, args: &[OsString]) -> Self {
@@ -45,6 +53,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Clap { error, .. } if !error.use_stderr() => 0,
+            Self::Failed(error) if reader_left(error) => 0,
             Self::Clap { .. } | Self::Usage(_) => EXIT_USAGE,
             Self::Failed(_) => EXIT_FAILED,
         }
@@ -64,6 +73,7 @@ impl Failure {
                     );
                 }
             }
+            Self::Failed(error) if reader_left(error) => {}
             Self::Usage(_) | Self::Failed(_) => {
                 let _ = writeln!(stderr(), "aa-monitor: {self}");
             }

@@ -1,10 +1,10 @@
 //! Packages from Debian without touching the machine: an apt of our own below target/lab, with its own
 //! sources, lists and cache. Unpacked by `dpkg -x`, nothing is installed and nobody needs to be root.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
@@ -24,10 +24,14 @@ pub(crate) struct Mirrors {
     security: String,
 }
 
-/// Takes the mirrors from apt source lists, one-line and deb822; Debian's own where they name none.
+/// Names a Debian archive (`.../debian`) for a machine whose own apt sources name none.
+const MIRROR: &str = "AA_LAB_DEBIAN";
+
+/// Takes the mirrors from apt source lists, one-line and deb822; the security archive is beside the main one
+/// where they do not name it.
 ///
 /// The lists may be another distribution's: an archive is told by the end of its path.
-pub(crate) fn mirrors<'a>(lists: impl IntoIterator<Item = &'a str>) -> Mirrors {
+pub(crate) fn mirrors<'a>(lists: impl IntoIterator<Item = &'a str>) -> Option<Mirrors> {
     let mut main = None;
     let mut security = None;
     for line in lists.into_iter().flat_map(str::lines) {
@@ -42,10 +46,9 @@ pub(crate) fn mirrors<'a>(lists: impl IntoIterator<Item = &'a str>) -> Mirrors {
             }
         }
     }
-    Mirrors {
-        main: main.unwrap_or_else(|| "http://deb.debian.org/debian".into()),
-        security: security.unwrap_or_else(|| "http://deb.debian.org/debian-security".into()),
-    }
+    let main = main?;
+    let security = security.unwrap_or_else(|| format!("{main}-security"));
+    Some(Mirrors { main, security })
 }
 
 impl Mirrors {
@@ -77,8 +80,15 @@ impl Apt {
         for folder in ["lists/partial", "cache/archives/partial", "state"] {
             fs::create_dir_all(apt.folder.join(folder)).with_context(|| format!("making {folder}"))?;
         }
-        let lists = machine_sources();
-        let sources = mirrors(lists.iter().map(String::as_str)).sources();
+        let asked = env::var(MIRROR).map(|uri| format!("deb {uri} any main")).ok();
+        let lists: Vec<String> = asked.into_iter().chain(machine_sources()).collect();
+        let mirrors = mirrors(lists.iter().map(String::as_str)).with_context(|| {
+            format!(
+                "the lab's kernels are Debian's, and this machine's apt sources name no Debian archive; \
+                 way out: set {MIRROR} to the URI of one, which ends in /debian"
+            )
+        })?;
+        let sources = mirrors.sources();
         let known = fs::read_to_string(apt.folder.join("sources.list")).is_ok_and(|list| list == sources);
         step::write(&apt.folder.join("sources.list"), sources)?;
         step::write(&apt.folder.join("status"), "")?;
@@ -194,38 +204,40 @@ mod tests {
 
     #[test]
     fn mirrors_are_taken_from_the_machine() {
-        let own = ("http://deb.debian.org/debian", "http://deb.debian.org/debian-security");
+        let example = "http://ftp.example.org/debian";
+        let beside = "http://ftp.example.org/debian-security";
         let rows = [
             (
                 "one line each",
                 "deb http://ftp.example.org/debian bookworm main\n\
-                 deb [arch=amd64] http://ftp.example.org/debian-security/ bookworm-security main\n",
-                ("http://ftp.example.org/debian", "http://ftp.example.org/debian-security"),
+                 deb [arch=amd64] http://sec.example.org/debian-security/ bookworm-security main\n",
+                Some((example, "http://sec.example.org/debian-security")),
             ),
             (
-                "deb822",
-                "Types: deb\nURIs: https://cache.example.org/apt/debian/\nSuites: trixie\nComponents: main\n",
-                ("https://cache.example.org/apt/debian", own.1),
+                "deb822, the security archive beside it",
+                "Types: deb\nURIs: http://ftp.example.org/debian/\nSuites: trixie\nComponents: main\n",
+                Some((example, beside)),
             ),
-            ("another distribution", "deb http://archive.ubuntu.com/ubuntu noble main\n", own),
-            ("only comments", "# deb http://ftp.example.org/debian bookworm main\n", own),
-            ("only sources", "deb-src http://ftp.example.org/debian bookworm main\n", own),
+            ("another distribution", "deb http://archive.example.org/ubuntu noble main\n", None),
+            ("only comments", "# deb http://ftp.example.org/debian bookworm main\n", None),
+            ("only sources", "deb-src http://ftp.example.org/debian bookworm main\n", None),
             (
                 "the first one counts",
-                "deb http://a.example/debian x main\ndeb http://b.example/debian x main\n",
-                ("http://a.example/debian", own.1),
+                "deb http://ftp.example.org/debian x main\ndeb http://b.example/debian x main\n",
+                Some((example, beside)),
             ),
-            ("nothing", "", own),
+            ("nothing", "", None),
         ];
-        for (name, list, (main, security)) in rows {
+        for (name, list, want) in rows {
             let got = mirrors([list]);
-            assert_eq!((got.main.as_str(), got.security.as_str()), (main, security), "{name}");
+            let got = got.as_ref().map(|mirrors| (mirrors.main.as_str(), mirrors.security.as_str()));
+            assert_eq!(got, want, "{name}");
         }
     }
 
     #[test]
     fn sources_name_every_suite_once() {
-        let sources = mirrors([""]).sources();
+        let sources = mirrors(["deb http://ftp.example.org/debian x main"]).unwrap().sources();
         for suite in ["bookworm", "trixie", "trixie-backports", "bookworm-security", "trixie-security"] {
             let named = |line: &&str| line.starts_with("deb ") && line.split(' ').nth(4) == Some(suite);
             assert_eq!(sources.lines().filter(named).count(), 1, "{suite}");

@@ -1,4 +1,4 @@
-//! Tools from crates.io, at a pinned version, below target/tools.
+//! Tools from cargo's registry, at a pinned version, below target/tools.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Tool {
         let build = place::tools().join("build");
         let step = Step {
             name: &format!("building {name} {version} (once, some minutes)"),
-            way_out: "check the network and that crates.io can be reached, then repeat `cargo xtask setup`",
+            way_out: "check the network and that cargo's registry can be reached, then repeat `cargo xtask setup`",
         };
         step.run(
             Command::new(env!("CARGO"))
