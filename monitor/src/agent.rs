@@ -11,7 +11,9 @@ use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
 use crate::capture::ebpf::{Attach, EbpfOptions};
 use crate::capture::{self, Choice, Source};
-use crate::config::{Config, LogLevel, SourceChoice};
+#[cfg(feature = "ebpf")]
+use crate::config::LogLevel;
+use crate::config::{Config, SourceChoice};
 use crate::ledger::Ledger;
 use crate::node;
 use crate::output::{Outputs, http};

@@ -3,8 +3,8 @@
 //! The folders are the stages of the way an event takes; nothing imports a later stage:
 //!
 //! ```text
-//! capture -> record -> merge -> output
-//! kernel     what      once     metrics, JSON, table
+//! capture -> record -> identity -> merge -> output
+//! kernel     what      who         once     metrics, JSON, table
 //! ```
 //!
 //! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`shutdown`] (when
@@ -14,6 +14,7 @@ pub mod agent;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod identity;
 pub mod ledger;
 pub mod logging;
 pub mod merge;

@@ -134,7 +134,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     }
 
     fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {
-        (self.output)(&Event { violation, seen_by });
+        (self.output)(&Event::unresolved(violation, seen_by));
     }
 }
 

@@ -175,7 +175,7 @@ impl Replay {
                 self.lines.violations += 1;
                 if self.filter.passes(violation) {
                     self.lines.reported += 1;
-                    let event = Event { violation, seen_by: SeenBy::default() };
+                    let event = Event::unresolved(violation, SeenBy::default());
                     if self.written.is_ok() {
                         self.written = self.report.observe(&event);
                     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod bench;
+mod fuzz;
 mod lab;
 mod place;
 mod run;
@@ -19,6 +20,7 @@ enum Task {
     Run(run::Arguments),
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
     Vm(vm::Arguments),
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };

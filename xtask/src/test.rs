@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::fuzz;
 use crate::lab::rig;
 use crate::lab::suite::{self, SUITES};
 use crate::lab::{kernel, live};
@@ -56,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     });
     step("licences, bans, sources", &mut licences);
     step("unit and black-box tests", &mut tests);
+    step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {
         step("documentation", &mut documentation);
         step("build without eBPF", &mut || {

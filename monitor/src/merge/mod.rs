@@ -6,6 +6,7 @@ mod tests;
 mod waiting;
 
 use crate::capture::Source;
+use crate::identity::{Identity, Unknown};
 use crate::record::Violation;
 
 pub use merger::{Merger, Sighting};
@@ -36,4 +37,18 @@ pub struct Event<'a> {
     pub violation: &'a Violation<'a>,
     /// The sources that had seen it when it was counted.
     pub seen_by: SeenBy,
+    /// Whose it is: the confined process that the profile decided about.
+    pub subject: &'a Identity,
+    /// The other side of a signal or ptrace, where it is known.
+    pub peer: Option<&'a Identity>,
+}
+
+/// Of a record that nobody looks up.
+static NOT_LOOKED_FOR: Identity = Identity::unknown(Unknown::NotLookedFor);
+
+impl<'a> Event<'a> {
+    /// An event of which it is not asked whose it is.
+    pub fn unresolved(violation: &'a Violation<'a>, seen_by: SeenBy) -> Self {
+        Self { violation, seen_by, subject: &NOT_LOOKED_FOR, peer: None }
+    }
 }

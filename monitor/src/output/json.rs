@@ -53,7 +53,7 @@ struct Line<'a>(&'a Event<'a>);
 
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { violation, seen_by } = self.0;
+        let Event { violation, seen_by, subject: _, peer: _ } = self.0;
         // In full, so that a field that is added cannot be forgotten here.
         let Violation {
             verdict,

@@ -128,7 +128,7 @@ mod tests {
     use crate::record::{Class, Origin, Violation};
 
     fn observe(summary: &mut Summary, violation: &Violation<'_>) {
-        summary.observe(&Event { violation, seen_by: SeenBy::default() });
+        summary.observe(&Event::unresolved(violation, SeenBy::default()));
     }
 
     fn text(summary: &Summary, width: Option<usize>) -> String {

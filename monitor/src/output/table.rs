@@ -174,7 +174,7 @@ mod tests {
     fn lines(table: &mut Table, violations: &[Violation<'_>], width: Option<usize>) -> String {
         let mut out = Vec::new();
         for violation in violations {
-            let event = Event { violation, seen_by: SeenBy { ebpf: true, audit: true } };
+            let event = Event::unresolved(violation, SeenBy { ebpf: true, audit: true });
             table.write_line(&mut out, &event, width).unwrap();
         }
         String::from_utf8(out).unwrap()

@@ -8,4 +8,5 @@
 
 mod agent;
 mod configuration;
+mod corpus;
 mod running;

@@ -4,7 +4,7 @@ use crate::record::{AuditId, Class, Origin, Task, Verdict};
 
 fn line(violation: &Violation<'_>) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, &Event { violation, seen_by: SeenBy::only(Source::Audit) }).unwrap();
+    write_line(&mut out, &Event::unresolved(violation, SeenBy::only(Source::Audit))).unwrap();
     String::from_utf8(out).unwrap()
 }
 

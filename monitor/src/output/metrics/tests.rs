@@ -15,7 +15,7 @@ fn denial<'a>(operation: &'a [u8], profile: &'a [u8]) -> Violation<'a> {
 }
 
 fn observe(metrics: &Metrics, violation: &Violation<'_>) {
-    metrics.observe(&Event { violation, seen_by: SeenBy::only(Source::Audit) });
+    metrics.observe(&Event::unresolved(violation, SeenBy::only(Source::Audit)));
 }
 
 /// The sample lines of a metric, in their order.
