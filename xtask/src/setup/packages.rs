@@ -18,6 +18,9 @@ pub(crate) const LAB: [Package; 4] = [
     ("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
 ];
 
+/// libFuzzer is C++, and is built by whatever `c++` is.
+pub(crate) const FUZZ: [Package; 1] = [("g++", "c++")];
+
 /// Installs what is missing.
 pub(crate) fn bring(packages: &[Package]) -> Result<()> {
     let missing: Vec<_> = packages.iter().filter(|(_, sign)| !present(sign)).map(|(name, _)| *name).collect();
