@@ -164,12 +164,38 @@ fn fuzz(program: &Path, seeds: &Path, target: &str, time: Duration) -> Result<St
         })?;
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
-    ensure!(
-        output.status.success(),
-        "{}\n  the input is in {}",
-        lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n"),
-        findings.display()
-    );
+    ensure!(output.status.success(), "{}\n  the input is in {}", complaint(&lines), findings.display());
     let runs = lines.iter().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     Ok(format!("{} inputs, nothing found", runs.map_or("?", str::trim)))
+}
+
+/// Of all that libFuzzer says at the end, what was found: the panic's place and message, and its own verdict.
+fn complaint(lines: &[&str]) -> String {
+    let panic = lines.iter().position(|line| line.contains("panicked at"));
+    let said = panic.map_or(&[][..], |at| lines.get(at..(at + 3).min(lines.len())).unwrap_or_default());
+    let verdict =
+        lines.iter().filter(|line| line.starts_with("SUMMARY: ") || line.contains("Test unit written"));
+    said.iter().chain(verdict).copied().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn what_was_found_is_told_without_the_frames() {
+        let said = "INFO: seed\nthread '<unnamed>' (1) panicked at fuzz/src/lib.rs:95:5:\naudit(1.002:3): x\n\
+                    stack backtrace:\n  0: main\n==1== ERROR: libFuzzer: deadly signal\n\
+                    SUMMARY: libFuzzer: deadly signal\nMS: 2 CopyPart\n\
+                    artifact_prefix='f/'; Test unit written to f/line-crash-1\nstat::peak_rss_mb: 98";
+        let lines: Vec<_> = said.lines().collect();
+        let told = complaint(&lines);
+        for part in
+            ["panicked at fuzz/src/lib.rs:95:5:\naudit(1.002:3): x", "deadly signal", "f/line-crash-1"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!told.contains("0: main"), "{told}");
+        assert_eq!(complaint(&["SUMMARY: libFuzzer: timeout"]), "SUMMARY: libFuzzer: timeout");
+    }
 }

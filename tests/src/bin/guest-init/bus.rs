@@ -18,7 +18,7 @@ impl Bus {
     /// Starts it and waits for its socket.
     pub(crate) fn start() -> Result<Self> {
         let child = Command::new("/bin/dbus-daemon")
-            .args(["--config-file=/etc/bus.conf", "--nofork", "--nopidfile"])
+            .args(["--config-file=/etc/bus.conf", "--nofork", "--nopidfile", "--nosyslog"])
             .stdin(Stdio::null())
             .spawn();
         let mut bus = Self(child.context("starting dbus-daemon")?);
