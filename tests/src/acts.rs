@@ -83,7 +83,7 @@ const ALIKE: &[Row] = &[
 /// The same, on kernels that mediate it.
 const NEWER: &[(&str, Row)] = &[
     ("io_uring", (&["io_uring"], 2, &[("io_uring", "uring_sqpoll")])),
-    ("namespaces/userns_create", (&["userns"], 2, &[("userns", "userns_create")])),
+    ("namespaces/mask", (&["userns"], 2, &[("userns", "userns_create")])),
 ];
 
 /// An enforcing profile stops these at their first record.
@@ -137,23 +137,6 @@ pub fn all() -> Vec<Act> {
     acts.extend(AUDITED.iter().map(|row| act(ENFORCE, "audit", *row)));
     acts.push(act(KILL, "killed", (&["open", "/lab/secret"], 1, &[("file", "open")])));
     acts
-}
-
-/// The socket of the lab's D-Bus daemon.
-pub const BUS: &str = "/lab/bus";
-
-/// What the D-Bus daemon reports, on kernels that let it ask. The programs of the kernel see nothing of it.
-pub fn bus() -> Vec<Act> {
-    let row = |verdict, profile| Act {
-        profile,
-        hat: None,
-        verdict,
-        provoke: &["bus_hello", BUS],
-        times: 2,
-        records: &[("dbus", "dbus_method_call")],
-        needs: Some("dbus"),
-    };
-    vec![row("denied", "lab-bus-enforce"), row("allowed", "lab-bus-complain")]
 }
 
 /// Changes of the policy itself, each a record with the verdict `status`: what apparmor_parser is told, and the

@@ -26,18 +26,8 @@ const MODULES: [&str; 8] = [
     "drivers/net/virtio_net",
 ];
 
-/// Files of tests/guest, and where they go.
-const GUEST_FILES: [(&str, &str); 3] = [
-    ("lab.profiles", "etc/apparmor.d/lab.profiles"),
-    ("late.profiles", "etc/apparmor.d/late.profiles"),
-    ("bus.conf", "etc/bus.conf"),
-];
-
 /// Files that the acts work on: path, permissions, content.
-const LAB_FILES: [(&str, u32, &str); 10] = [
-    // dbus-daemon asks who root is.
-    ("etc/passwd", 0o644, "root:x:0:0:root:/:/bin/sh\n"),
-    ("etc/group", 0o644, "root:x:0:\n"),
+const LAB_FILES: [(&str, u32, &str); 8] = [
     ("lab/secret", 0o644, "not for everyone\n"),
     ("lab/audited", 0o644, "readable, and reported\n"),
     ("lab/doomed", 0o644, "to be removed\n"),
@@ -61,13 +51,13 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
     userland.add(&mut archive, "usr/sbin/runc", "sbin/runc")?;
-    userland.add(&mut archive, "usr/bin/dbus-daemon", "bin/dbus-daemon")?;
     for applet in ["sh", "true"] {
         archive.put(&format!("bin/{applet}"), Node::Link("busybox".into()));
     }
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
-    for (file, to) in GUEST_FILES {
-        add_file(&mut archive, &place::workspace().join("tests/guest").join(file), to)?;
+    for profiles in ["lab.profiles", "late.profiles"] {
+        let from = place::workspace().join("tests/guest").join(profiles);
+        add_file(&mut archive, &from, &format!("etc/apparmor.d/{profiles}"))?;
     }
     for (path, mode, content) in LAB_FILES {
         archive.put(path, Node::File { mode, content: content.into() });

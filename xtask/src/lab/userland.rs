@@ -1,5 +1,4 @@
-//! What the guest runs beside our own programs: busybox, apparmor_parser, runc and dbus-daemon, with their
-//! libraries.
+//! What the guest runs beside our own programs: busybox, apparmor_parser and runc, with their libraries.
 //!
 //! They are Debian's (trixie), not this machine's: an old parser does not know what a new kernel mediates.
 
@@ -16,24 +15,9 @@ use crate::place;
 use crate::step::Step;
 
 /// Changes when the list below does.
-const FOLDER: &str = "userland-2";
-const PACKAGES: [&str; 15] = [
-    "apparmor/trixie",
-    "busybox-static/trixie",
-    "dbus-daemon/trixie",
-    "libapparmor1/trixie",
-    "libaudit1/trixie",
-    "libc6/trixie",
-    "libcap-ng0/trixie",
-    "libcap2/trixie",
-    "libdbus-1-3/trixie",
-    "libexpat1/trixie",
-    "libpcre2-8-0/trixie",
-    "libseccomp2/trixie",
-    "libselinux1/trixie",
-    "libsystemd0/trixie",
-    "runc/trixie",
-];
+const FOLDER: &str = "userland-1";
+const PACKAGES: [&str; 5] =
+    ["apparmor/trixie", "busybox-static/trixie", "libc6/trixie", "libseccomp2/trixie", "runc/trixie"];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 

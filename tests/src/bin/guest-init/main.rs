@@ -9,7 +9,6 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 mod agent;
 mod agree;
-mod bus;
 mod confined;
 mod console;
 mod containers;

@@ -8,7 +8,6 @@ use aa_monitor_tests::acts::{self, Act};
 use anyhow::{Result, ensure};
 
 use crate::agent::keep;
-use crate::bus::Bus;
 use crate::confined;
 use crate::console::Report;
 use crate::kernel_log::KernelLog;
@@ -30,18 +29,12 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
         confined::change_policy(how, LATE)?;
         witness.expect(&format!("policy: {how}"), &[beginning("STATUS", operation)])?;
     }
-    let mut acts = acts::all();
-    let bus = acts::bus().iter().all(supported).then(Bus::start).transpose()?;
-    if bus.is_some() {
-        acts.append(&mut acts::bus());
-    }
-    for act in acts.iter().filter(|act| supported(act)) {
+    for act in acts::all().iter().filter(|act| supported(act)) {
         let arguments = victim.arguments(act);
         let end = confined::provoke(act.profile, &arguments)?;
         let said = String::from_utf8_lossy(&end.stdout).trim().replace('\n', ", ");
         witness.expect(&format!("{}: {}: {said}", act.profile, arguments.join(" ")), &promised(act))?;
     }
-    drop(bus);
     let result = (|| {
         ensure!(witness.surprises.is_empty(), "{}", witness.surprises.join("; "));
         Ok(())

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 
-mod bus;
 mod files;
 mod kernel;
 mod mounts;
@@ -27,14 +26,8 @@ enum Perform {
     Two(fn(&str, &str) -> nix::Result<()>),
 }
 
-const OPERATIONS: [&[Operation]; 6] = [
-    bus::OPERATIONS,
-    files::OPERATIONS,
-    kernel::OPERATIONS,
-    mounts::OPERATIONS,
-    processes::OPERATIONS,
-    sockets::OPERATIONS,
-];
+const OPERATIONS: [&[Operation]; 5] =
+    [files::OPERATIONS, kernel::OPERATIONS, mounts::OPERATIONS, processes::OPERATIONS, sockets::OPERATIONS];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
