@@ -248,6 +248,10 @@ mod tests {
             (key.verdict.as_str(), key.operation.as_str(), key.profile.as_str())
                 == ("denied", "open", "lab-enforce")
         });
-        assert_eq!(open.map(|(_, n)| n), Some(5), "three opens, one for writing, one for a lock");
+        assert_eq!(
+            open.map(|(_, n)| n),
+            Some(6),
+            "three opens, one for writing, one for a lock, one of a queue"
+        );
     }
 }

@@ -44,6 +44,10 @@ fn every_line_of_four_kernels_is_a_violation() {
         let newer = if kernel == "6.1" { &[][..] } else { &NEWER };
         let want: BTreeSet<&str> = CLASSES.iter().chain(newer).copied().collect();
         assert_eq!(all("class"), want, "{kernel}");
-        assert_eq!(all("verdict"), BTreeSet::from(["allowed", "audit", "denied", "killed", "status"]), "{kernel}");
+        assert_eq!(
+            all("verdict"),
+            BTreeSet::from(["allowed", "audit", "denied", "killed", "status"]),
+            "{kernel}"
+        );
     }
 }
