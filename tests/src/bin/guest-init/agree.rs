@@ -17,6 +17,7 @@ use crate::agent::keep;
 use crate::confined;
 use crate::console::Report;
 use crate::machine::supported;
+use crate::records::LATE;
 use crate::victim::Victim;
 
 /// How long loading the programs, and later the last event, may take on an emulated machine.
@@ -41,7 +42,9 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     for agent in &agents {
         agent.wait_until(|events| events.contains(NUDGE), || open(NUDGE))?;
     }
-    confined::load("/etc/apparmor.d/late.profiles")?;
+    for (how, _) in acts::POLICY {
+        confined::change_policy(how, LATE)?;
+    }
     for act in acts::all().iter().filter(|act| supported(act)) {
         confined::provoke(act.profile, &victim.arguments(act))?;
     }
