@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod record;
 pub mod replay;
 pub mod shutdown;
+pub mod suggest;
 mod sys;
 
 pub use agent::run;

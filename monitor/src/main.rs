@@ -9,13 +9,20 @@ use aa_monitor::{logging, shutdown};
 use anyhow::Context;
 
 fn main() -> ExitCode {
-    let done = cli::parse(std::env::args_os()).and_then(|cli| match cli.command {
-        Command::Run(args) => run(args),
-        Command::Replay(args) => args.run(),
-        Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
+    let done = cli::parse(std::env::args_os()).and_then(|cli| {
+        match cli.command {
+            Command::Run(args) => run(args),
+            Command::Replay(args) => args.run(),
+            Command::Suggest(args) => match args.run()? {
+                true => return Ok(ExitCode::from(cli::EXIT_MISSING)),
+                false => Ok(()),
+            },
+            Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
+        }
+        .map(|()| ExitCode::SUCCESS)
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod refusal;
 mod replay;
+mod suggest;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub use self::replay::ReplayArgs;
+pub use self::suggest::{EXIT_MISSING, SuggestArgs};
 use crate::config::{Config, Settings};
 
 /// The command line of `aa-monitor`.
@@ -36,6 +38,8 @@ pub enum Command {
     Run(RunArgs),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
+    /// Suggest the rules that a profile still misses, each with its evidence
+    Suggest(SuggestArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in

@@ -145,7 +145,7 @@ fn word_parser<T: Copy + Send + Sync + 'static>(
 }
 
 /// Nanoseconds since the epoch.
-fn parse_since(text: &str) -> Result<u64, String> {
+pub(super) fn parse_since(text: &str) -> Result<u64, String> {
     let time = match humantime::parse_duration(text) {
         Ok(ago) => SystemTime::now().checked_sub(ago),
         Err(_) => humantime::parse_rfc3339_weak(text)

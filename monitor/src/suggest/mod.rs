@@ -1,0 +1,26 @@
+//! From complaints to a profile: the rules that violations ask for, each with what speaks for it.
+//!
+//! Pure but for [`profile`], which reads what a profile includes. A record becomes a rule ([`derive`]), its
+//! path is made general where that is known to be needed ([`generalise`]), rules are joined and those that
+//! the profile has are left out ([`plan`]), and what is left is written down ([`render`]).
+
+mod abstractions;
+mod collect;
+mod derive;
+pub mod evidence;
+mod generalise;
+mod glob;
+mod plan;
+mod profile;
+mod render;
+mod review;
+mod rule;
+mod session;
+mod text;
+
+pub use self::collect::{Collection, Only};
+pub use self::evidence::{Evidence, Seen};
+pub use self::generalise::Level;
+pub use self::plan::ExecChoice;
+pub use self::session::{Answer, Format, Request, suggest};
+pub use self::text::Abi;
