@@ -12,6 +12,8 @@ fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|cli| match cli.command {
         Command::Run(args) => run(args),
         Command::Replay(args) => args.run(),
+        #[cfg(feature = "ebpf")]
+        Command::Detach(args) => args.run(&mut stdout()),
         Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
     });
     match done {

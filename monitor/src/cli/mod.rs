@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and how a refusal reads.
 
+#[cfg(feature = "ebpf")]
+mod detach;
 mod refusal;
 mod replay;
 
@@ -10,6 +12,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+#[cfg(feature = "ebpf")]
+pub use self::detach::DetachArgs;
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub use self::replay::ReplayArgs;
 use crate::config::{Config, Settings};
@@ -36,6 +40,9 @@ pub enum Command {
     Run(RunArgs),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
+    /// Detach the eBPF programs that agents have left attached for the next one, and remove their ring
+    #[cfg(feature = "ebpf")]
+    Detach(DetachArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in
