@@ -153,8 +153,8 @@ mod tests {
                 "ring-size = \"3MiB\"",
                 "1: ring-size = \"3MiB\": 3MiB is not a power of two; the next one is 4MiB",
             ),
-            ("array", "listen = []", "1: listen must be a string or a number"),
-            ("table", "[listen]\na = 1", "1: listen must be a string or a number"),
+            ("array", "listen = []", "1: listen must be a string, a number, true or false"),
+            ("table", "[listen]\na = 1", "1: listen must be a string, a number, true or false"),
             ("syntax", "\n\nlisten = ", "3: "),
             ("twice", "queue-length = 100\nqueue-length = 100", "2: duplicate key"),
         ] {

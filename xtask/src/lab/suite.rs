@@ -48,6 +48,8 @@ pub(crate) const LIVE: Boot =
     Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
 
 const LIMIT: Duration = Duration::from_secs(150);
+/// For boots that go through many agents or many violations.
+const LONG: Duration = Duration::from_secs(420);
 
 /// All suites.
 pub(crate) const SUITES: &[Suite] = &[
@@ -65,6 +67,14 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "containers",
         about: "denials in runc containers name the profile and carry the container's cgroup",
         boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
+        name: "restart",
+        about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once",
+        boots: &[
+            Boot { name: "same", scenario: "restart", source: "auto", kernel: "", limit: LONG },
+            Boot { name: "upgrade", scenario: "upgrade", source: "auto", kernel: "", limit: LONG },
+        ],
     },
     Suite {
         name: "records",

@@ -16,6 +16,7 @@ mod counters;
 mod kernel_log;
 mod machine;
 mod records;
+mod restart;
 mod smoke;
 mod victim;
 mod workload;
@@ -54,6 +55,8 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "containers" => containers::play(report),
+        "restart" => restart::play(report, false),
+        "upgrade" => restart::play(report, true),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
