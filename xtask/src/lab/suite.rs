@@ -69,6 +69,11 @@ pub(crate) const SUITES: &[Suite] = &[
         boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
     },
     Suite {
+        name: "storm",
+        about: "8 processes in 4 containers raise 200000 violations as fast as they can, a fifth container 100 slowly: counted and named as lost add up, and the 100 are all there; auditd reads the same storm",
+        boots: &[Boot { name: "storm", scenario: "storm", source: "auto", kernel: "", limit: LONG }],
+    },
+    Suite {
         name: "restart",
         about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once",
         boots: &[

@@ -255,6 +255,7 @@ fn take_over(
         }
     };
     if let Some(printed) = printed.filter(|printed| printed.ring == ring.id)
+        && ring.reader.next_position() != printed.position
         && ring.reader.skip_to(printed.position)
     {
         ring.reader.consumer().release(printed.position);

@@ -9,6 +9,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 mod agent;
 mod agree;
+mod auditd;
 mod confined;
 mod console;
 mod containers;
@@ -18,6 +19,7 @@ mod machine;
 mod records;
 mod restart;
 mod smoke;
+mod storm;
 mod victim;
 mod workload;
 
@@ -55,6 +57,7 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "containers" => containers::play(report),
+        "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
         "records" => records::play(report),
