@@ -15,7 +15,7 @@ use aa_monitor_ebpf::{
 
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
-use crate::{EVENTS, SCRATCH, count};
+use crate::{EVENTS, SCRATCH, count, share};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -154,7 +154,14 @@ pub(crate) const PLACES: u32 = 2;
 /// it was not sent.
 #[inline(always)]
 pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
+    count(counter::SEEN);
+    // SAFETY: no arguments.
+    let (cgroup_id, boottime) = unsafe { (bpf_get_current_cgroup_id(), bpf_ktime_get_boot_ns()) };
+    if share::used_up(cgroup_id, boottime) {
+        count(counter::OVER_SHARE);
+        return 0;
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return unreadable() };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
         (
@@ -167,18 +174,18 @@ pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64
 
     // SAFETY: `cad` is writable for its length.
     if !bytes(cad_address, unsafe { &mut *cad }) {
-        return 0;
+        return unreadable();
     }
     let cad_type: u8 = member(cad, layout!(cad_type)).unwrap_or(0);
     let object: u64 = member(cad, layout!(cad_u)).unwrap_or(0);
     let ad_address: u64 = member(cad, layout!(cad_ad)).unwrap_or(0);
     let ad_size = layout!(ad_size);
     if ad_address == 0 || ad_size as usize > AD_MAX {
-        return 0;
+        return unreadable();
     }
     // SAFETY: `ad` is writable for AD_MAX bytes, and `ad_size` is not more.
     if unsafe { bpf_probe_read_kernel(ad.cast(), u32::from(ad_size), ad_address as *const _) } != 0 {
-        return 0;
+        return unreadable();
     }
 
     let class: u16 = member(ad, layout!(ad_class)).unwrap_or(CLASS_UNKNOWN);
@@ -210,9 +217,9 @@ pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64
             rlimit: member(ad, layout!(ad_rlim)).unwrap_or(-1),
             rlimit_max: member(ad, layout!(ad_rlim_max)).unwrap_or(u64::MAX),
             mount_flags: member(ad, layout!(ad_mnt_flags)).unwrap_or(0),
-            cgroup_id: bpf_get_current_cgroup_id(),
+            cgroup_id,
             start_boottime: start_boottime(thread),
-            boottime: bpf_ktime_get_boot_ns(),
+            boottime,
             comm: comm(scratch),
             lens: (&raw const NO_STRINGS).read_volatile(),
         });
@@ -268,6 +275,13 @@ pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64
         return 0;
     }
     len
+}
+
+/// Counts a violation whose record cannot be read.
+#[inline(always)]
+fn unreadable() -> u64 {
+    count(counter::UNREADABLE);
+    0
 }
 
 /// Profile and namespace: AppArmor reports each failing profile of a stack by itself, so the first of the

@@ -15,12 +15,20 @@ pub use record::{
     Slot, TRUNCATED, WIRE_VERSION,
 };
 
-/// Slots of the per-CPU counter array `COUNTERS`.
+/// Slots of the per-CPU counter array `COUNTERS`, which outlives the agent: a slot keeps its meaning for ever.
 pub mod counter {
+    /// Violations that the programs saw: each is in the ring or in one of the counters below.
+    pub const SEEN: u32 = 0;
     /// Violations for which the ring had no room.
     pub const RING_FULL: u32 = 0;
     /// Audit stamps that found no room in the stamp map: the event is sent without one.
-    pub const STAMPS_FULL: u32 = 1;
-    /// How many slots there are.
-    pub const SLOTS: u32 = 2;
+    pub const STAMPS_FULL: u32 = 2;
+    /// Violations of a cgroup that had its share of a ring that was filling up.
+    pub const OVER_SHARE: u32 = 3;
+    /// Violations whose record the kernel would not let the program read.
+    pub const UNREADABLE: u32 = 4;
+    /// Violations that no program was there for: the anchor's slot was empty.
+    pub const UNHEARD: u32 = 5;
+    /// How many slots there are, with some to spare.
+    pub const SLOTS: u32 = 32;
 }

@@ -9,6 +9,10 @@
 //! * the return of `common_lsm_audit` sends what `audit_pre` did not: audit made no buffer for it.
 //!
 //! Operations that AppArmor allows never come here: they cost nothing.
+//!
+//! An agent that pins attaches the anchors instead: they stay attached when it ends and go on to whichever
+//! agent's programs are in the slots. Setting a slot is one exchange in the kernel: each violation is told by
+//! the old program or by the new one, never by both and never by none.
 
 #![no_std]
 #![no_main]
@@ -18,12 +22,13 @@
 mod emit;
 mod read;
 mod reported;
+mod share;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_func_arg;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, map};
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
 
@@ -49,13 +54,22 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(emit::PLACE
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
 /// Stamps of records that `audit_pre` could not send itself: address of the `common_audit_data` -> text of
-/// the stamp. There are never more than tasks inside `common_lsm_audit`.
+/// the stamp. There are never more than tasks inside `common_lsm_audit`; what a skipped run leaves behind
+/// gives way.
 #[map]
-static STAMPS: HashMap<u64, Stamp> = HashMap::with_max_entries(4096, 0);
+static STAMPS: LruHashMap<u64, Stamp> = LruHashMap::with_max_entries(4096, 0);
 
 /// For kernels without trampolines: thread -> the `common_audit_data` it is reporting, from entry to return.
 #[map]
-static REPORTING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
+static REPORTING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// The program that [`audit_pre_anchor`] goes on to.
+#[map]
+static STAMP_SLOT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The program that [`common_lsm_audit_anchor`] goes on to.
+#[map]
+static EVENT_SLOT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// The text of an audit stamp.
 pub type Stamp = [u8; Slot::Stamp.max()];
@@ -131,10 +145,31 @@ fn common_lsm_audit_fexit(ctx: FExitContext) -> u32 {
     0
 }
 
+/// Stays attached from agent to agent. Nothing follows the tail call unless the slot is empty.
+#[fentry(function = "audit_pre")]
+fn audit_pre_anchor(ctx: FEntryContext) -> u32 {
+    // SAFETY: the program in the slot is of this one's type and attach point, as the kernel made sure.
+    unsafe { STAMP_SLOT.tail_call(&ctx, 0) };
+    0
+}
+
+/// Stays attached from agent to agent.
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_anchor(ctx: FExitContext) -> u32 {
+    // SAFETY: as above.
+    unsafe { EVENT_SLOT.tail_call(&ctx, 0) };
+    count(counter::SEEN);
+    count(counter::UNHEARD);
+    0
+}
+
 #[kprobe]
 fn common_lsm_audit_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(a) = ctx.arg::<u64>(0) {
-        let _full = REPORTING.insert(&bpf_get_current_pid_tgid(), &a, 0);
+    if let Some(a) = ctx.arg::<u64>(0)
+        && REPORTING.insert(&bpf_get_current_pid_tgid(), &a, 0).is_err()
+    {
+        count(counter::SEEN);
+        count(counter::UNREADABLE);
     }
     0
 }

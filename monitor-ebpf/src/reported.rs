@@ -5,17 +5,20 @@
 
 use core::arch::asm;
 
-use crate::read::Word;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 
 const PLACES: usize = 1024;
 
-/// Addresses of `common_audit_data` that were sent; 0 is a free place.
-#[unsafe(no_mangle)]
-static REPORTED: [Word; PLACES] = [const { Word::ZERO }; PLACES];
+/// Addresses of `common_audit_data` that were sent; 0 is a free place. A map, so that the programs of an
+/// agent know what those of the agent before have sent; its only entry is the whole table.
+#[map]
+static REPORTED: Array<[u64; PLACES]> = Array::with_max_entries(1, 0);
 
 /// Notes that the record of `a` is being sent; false when its place is taken by another task's.
 #[inline(always)]
 pub(crate) fn note(a: u64) -> bool {
+    let Some(place) = place(a) else { return false };
     let found: u64;
     // SAFETY: the place is valid for reads and writes, and the instruction (from 5.12) touches nothing else.
     // The compiler has no atomics for this target.
@@ -23,7 +26,7 @@ pub(crate) fn note(a: u64) -> bool {
         asm!(
             "r0 = cmpxchg_64({place} + 0, r0, {new})",
             inout("r0") 0_u64 => found,
-            place = in(reg) place(a),
+            place = in(reg) place,
             new = in(reg) a,
         );
     }
@@ -34,7 +37,7 @@ pub(crate) fn note(a: u64) -> bool {
 /// Takes the note of `a` away; false when there was none.
 #[inline(always)]
 pub(crate) fn take(a: u64) -> bool {
-    let place = place(a);
+    let Some(place) = place(a) else { return false };
     // SAFETY: valid for reads; only the task on whose stack `a` lies writes it while it holds `a`.
     if unsafe { place.read_volatile() } != a {
         return false;
@@ -46,7 +49,9 @@ pub(crate) fn take(a: u64) -> bool {
 
 /// Stacks lie some pages apart, and the structure at about the same distance from each one's end.
 #[inline(always)]
-fn place(a: u64) -> *mut u64 {
+fn place(a: u64) -> Option<*mut u64> {
     let hash = (a >> 14) ^ (a >> 4);
-    REPORTED[(hash as usize) & (PLACES - 1)].get()
+    let table = REPORTED.get_ptr_mut(0)?.cast::<u64>();
+    // SAFETY: inside of the table.
+    Some(unsafe { table.add((hash as usize) & (PLACES - 1)) })
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
 use crate::capture::ebpf::{Attach, EbpfOptions};
-use crate::capture::{self, Choice, Source};
+use crate::capture::{self, Choice, Printed, Source};
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
 use crate::config::{Config, SourceChoice};
@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::node;
 use crate::output::{Outputs, http};
 use crate::pipeline::Pipeline;
+use crate::state::{Lock, LockError};
 
 /// How long the drain may take: less than the 5 s that an orchestrator is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
@@ -29,12 +30,24 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let ledger = Arc::new(Ledger::default());
     let listener = http::bind(config.listen).await?;
+    let lock = match Lock::take(&config.state_dir) {
+        Ok(lock) => Some(lock),
+        Err(taken @ LockError::Taken { .. }) => return Err(taken.into()),
+        Err(error) => {
+            tracing::warn!(%error, "no state directory: a second agent on this node would go unnoticed");
+            None
+        }
+    };
     let outputs = Arc::new(Outputs::new(&config, &ledger)?);
     let pages = Arc::new(http::Pages::new(Arc::clone(outputs.metrics())));
     // The address that was got: port 0 asks for any.
     let address = listener.local_addr().unwrap_or(config.listen);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&pages)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving http://{address}/metrics");
+    #[cfg(feature = "ebpf")]
+    if config.no_pin || !config.source.includes(Source::Ebpf) {
+        detach(&config, lock.is_some());
+    }
     if !node::apparmor_enabled() {
         tracing::warn!(
             "AppArmor is not enabled in this kernel: there is nothing to count until it is booted with \
@@ -45,12 +58,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let stop = CancellationToken::new();
     let mut shutdown = pin!(shutdown);
     let streams = tokio::select! {
-        streams = capture::start(options(&config), &ledger, &stop) => streams,
+        streams = capture::start(options(&config, outputs.printed()), &ledger, &stop) => streams,
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
-    let sink = Arc::clone(&outputs);
-    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| sink.observe(event));
+    let (sink, settler) = (Arc::clone(&outputs), Arc::clone(&outputs));
+    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both, move |event| sink.observe(event))
+        .settling(move |receipt| settler.settle(receipt));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -69,10 +83,26 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");
     }
     server.abort();
+    drop(lock);
     Ok(())
 }
 
-fn options(config: &Config) -> capture::Options {
+/// Removes what an agent before has pinned, where this one does not take it over: the programs would fill a
+/// ring that nobody reads, and whoever read it later would count all of that again.
+#[cfg(feature = "ebpf")]
+fn detach(config: &Config, alone: bool) {
+    let pins = config.pin_dir.display();
+    if !alone {
+        return;
+    }
+    match capture::ebpf::detach(&config.pin_dir) {
+        Ok(true) => tracing::warn!("{pins}: pinned by an agent before, not taken over, and removed"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "{pins}: pinned by an agent before, and cannot be removed"),
+    }
+}
+
+fn options(config: &Config, printed: Option<Printed>) -> capture::Options {
     capture::Options {
         choice: match config.source {
             SourceChoice::Auto => Choice::Auto,
@@ -84,8 +114,10 @@ fn options(config: &Config) -> capture::Options {
             ring_bytes: u32::try_from(config.ring_size.bytes()).unwrap_or(u32::MAX),
             attach: Attach::Auto,
             log: config.log_level == LogLevel::Trace,
+            pin_dir: (!config.no_pin).then(|| config.pin_dir.clone()),
         },
         audit: AuditOptions { buffer: usize::try_from(config.netlink_buffer.bytes()).unwrap_or(usize::MAX) },
         queue_length: config.queue_length,
+        printed,
     }
 }

@@ -15,6 +15,14 @@ pub enum Loss {
     RingFull,
     /// The kernel skipped a run of a program because it was already running on that CPU.
     ProgramBusy,
+    /// The ring was filling up, and the violation's cgroup had had its share of it.
+    OverShare,
+    /// The kernel would not let the program read the violation.
+    Unreadable,
+    /// No agent's program was behind the anchor.
+    Unheard,
+    /// An agent of another version wrote it into the pinned ring.
+    WireVersion,
     /// A wire record that does not decode.
     EbpfMalformed,
     /// The queue between the eBPF source and the pipeline was full.
@@ -34,6 +42,13 @@ pub enum Loss {
     /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
     /// rate limit or backlog, or this agent's socket, dropped it.
     AuditMissed,
+    /// Counted when eBPF told of it; the room for audit stamps was full, so that the audit stream's record
+    /// cannot be recognised as the same.
+    StampsFull,
+    /// Counted when eBPF told of it; the audit stream's record came when nobody waited for it any more.
+    AuditLate,
+    /// The kernel's audit lost the record (`lost` of `auditctl -s`); eBPF may have seen the violation.
+    AuditKernel,
     /// The room for sightings that await their partner was full: a record of the audit stream that may
     /// have been counted already was dropped rather than counted twice.
     MergeFull,
@@ -45,13 +60,19 @@ pub enum Loss {
     EbpfOutputFailed,
     /// An event that the audit source told first was counted, and not printed: writing failed.
     AuditOutputFailed,
+    /// An event that the audit source alone told of was counted, and not printed: the agent was killed.
+    AuditOutputKilled,
 }
 
 impl Loss {
     /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 24] = [
         Self::RingFull,
         Self::ProgramBusy,
+        Self::OverShare,
+        Self::Unreadable,
+        Self::Unheard,
+        Self::WireVersion,
         Self::EbpfMalformed,
         Self::EbpfQueueFull,
         Self::SocketFull,
@@ -61,11 +82,28 @@ impl Loss {
         Self::AuditQueueFull,
         Self::EbpfMissed,
         Self::AuditMissed,
+        Self::StampsFull,
+        Self::AuditLate,
+        Self::AuditKernel,
         Self::MergeFull,
         Self::EbpfOutputFull,
         Self::AuditOutputFull,
         Self::EbpfOutputFailed,
         Self::AuditOutputFailed,
+        Self::AuditOutputKilled,
+    ];
+
+    /// Where the eBPF source loses violations: what the programs saw is received, or lost at one of these.
+    /// The audit stream may still bring what was lost here; then it is counted, and in [`Self::EbpfMissed`].
+    pub const OF_EBPF: [Self; 8] = [
+        Self::RingFull,
+        Self::ProgramBusy,
+        Self::OverShare,
+        Self::Unreadable,
+        Self::Unheard,
+        Self::WireVersion,
+        Self::EbpfMalformed,
+        Self::EbpfQueueFull,
     ];
 
     /// The labels `source`, `stage` and `reason` of this place.
@@ -73,6 +111,10 @@ impl Loss {
         match self {
             Self::RingFull => (Source::Ebpf, "capture", "ring_full"),
             Self::ProgramBusy => (Source::Ebpf, "capture", "program_busy"),
+            Self::OverShare => (Source::Ebpf, "capture", "over_share"),
+            Self::Unreadable => (Source::Ebpf, "capture", "unreadable"),
+            Self::Unheard => (Source::Ebpf, "capture", "unheard"),
+            Self::WireVersion => (Source::Ebpf, "record", "wire_version"),
             Self::EbpfMalformed => (Source::Ebpf, "record", "malformed"),
             Self::EbpfQueueFull => (Source::Ebpf, "capture", "queue_full"),
             Self::SocketFull => (Source::Audit, "capture", "socket_full"),
@@ -82,11 +124,15 @@ impl Loss {
             Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
             Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
             Self::AuditMissed => (Source::Audit, "merge", "missed"),
+            Self::StampsFull => (Source::Ebpf, "merge", "stamps_full"),
+            Self::AuditLate => (Source::Audit, "merge", "late"),
+            Self::AuditKernel => (Source::Audit, "kernel", "lost"),
             Self::MergeFull => (Source::Audit, "merge", "room_full"),
             Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
             Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
             Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),
             Self::AuditOutputFailed => (Source::Audit, "output", "write_failed"),
+            Self::AuditOutputKilled => (Source::Audit, "output", "killed"),
         }
     }
 }
@@ -145,6 +191,8 @@ pub type Refresh = Box<dyn Fn(&Ledger) + Send + Sync>;
 pub struct Ledger {
     sources: [SourceBook; Source::ALL.len()],
     losses: [AtomicU64; Loss::ALL.len()],
+    /// What the programs saw.
+    seen: AtomicU64,
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
 }
@@ -173,6 +221,21 @@ impl Ledger {
     /// How many records were lost at `place`.
     pub fn lost_total(&self, place: Loss) -> u64 {
         self.loss(place).load(Ordering::Relaxed)
+    }
+
+    /// Takes over how many violations the programs saw.
+    pub fn set_seen(&self, total: u64) {
+        self.seen.fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// How many violations the programs saw, as far as the last [`Self::refresh`] told.
+    pub fn seen_total(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// How many violations the eBPF source lost, those included that the audit stream brought all the same.
+    pub fn lost_by_ebpf(&self) -> u64 {
+        Loss::OF_EBPF.iter().map(|loss| self.lost_total(*loss)).sum()
     }
 
     /// Says that `source` works.

@@ -7,8 +7,8 @@
 //! kernel     what      who         once     metrics, JSON, table
 //! ```
 //!
-//! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`shutdown`] (when
-//! to stop) and [`agent`], which starts and stops the stages.
+//! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`state`] (what one
+//! agent leaves to the next), [`shutdown`] (when to stop) and [`agent`], which starts and stops the stages.
 
 pub mod agent;
 pub mod capture;
@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod record;
 pub mod replay;
 pub mod shutdown;
+pub mod state;
 pub mod suggest;
 mod sys;
 

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
                 true => return Ok(ExitCode::from(cli::EXIT_MISSING)),
                 false => Ok(()),
             },
+            #[cfg(feature = "ebpf")]
+            Command::Detach(args) => args.run(&mut stdout()),
             Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
         }
         .map(|()| ExitCode::SUCCESS)

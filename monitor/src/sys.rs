@@ -4,6 +4,10 @@
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd};
+#[cfg(feature = "ebpf")]
+use std::ptr::NonNull;
+#[cfg(feature = "ebpf")]
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -73,4 +77,79 @@ pub(crate) fn trim_heap() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+#[cfg(feature = "ebpf")]
+/// Memory shared with the kernel, or with whoever else has the file.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory belongs to the mapping alone and is reached only by atomic operations and copies.
+#[cfg(feature = "ebpf")]
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+#[cfg(feature = "ebpf")]
+unsafe impl Sync for Mapping {}
+
+#[cfg(feature = "ebpf")]
+impl Mapping {
+    /// Maps `len` bytes of `file` from `offset` on, shared.
+    pub(crate) fn new(file: impl AsFd, offset: usize, len: usize, writable: bool) -> io::Result<Self> {
+        let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+        let offset =
+            libc::off_t::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let fd = file.as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { start, len })
+    }
+
+    /// The first word.
+    pub(crate) fn word(&self) -> &AtomicUsize {
+        const { assert!(size_of::<AtomicUsize>() <= 4096, "a mapping is at least a page") };
+        // SAFETY: a mapping starts at a page and is at least one long; others write the word atomically.
+        unsafe { self.start.cast::<AtomicUsize>().as_ref() }
+    }
+
+    /// The 32 bits at an offset that four divides; `None` outside of the mapping.
+    pub(crate) fn half_word(&self, offset: usize) -> Option<&AtomicU32> {
+        (offset.is_multiple_of(4) && offset.checked_add(4)? <= self.len)
+            // SAFETY: inside the mapping and aligned, as just checked; others write it atomically.
+            .then(|| unsafe { self.start.add(offset).cast::<AtomicU32>().as_ref() })
+    }
+
+    /// Appends a copy of `len` bytes at `offset`, which nobody may be writing; false outside of the mapping.
+    pub(crate) fn copy(&self, offset: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        if offset.checked_add(len).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        // SAFETY: inside the mapping, as just checked, and nobody writes these bytes while they are copied.
+        to.extend_from_slice(unsafe { std::slice::from_raw_parts(self.start.add(offset).as_ptr(), len) });
+        true
+    }
+}
+
+#[cfg(feature = "ebpf")]
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(feature = "ebpf")]
+/// Waits until every run of an eBPF program that had begun is over (membarrier(2): `MEMBARRIER_CMD_GLOBAL`
+/// waits for an RCU grace period, and programs run inside of one).
+pub(crate) fn wait_for_programs() -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

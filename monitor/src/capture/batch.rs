@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::receipts::Receipt;
+
 /// Raw records of one source, in the order of arrival.
 #[derive(Debug)]
 pub struct Batch {
@@ -13,6 +15,8 @@ pub struct Batch {
     ends: Vec<usize>,
     /// Its room in the queue, given back when the batch is dropped.
     places: Option<OwnedSemaphorePermit>,
+    receipt: Option<Receipt>,
+    drained: Option<Instant>,
 }
 
 impl Batch {
@@ -23,7 +27,32 @@ impl Batch {
 
     /// An empty batch.
     pub fn new(received: Instant) -> Self {
-        Self { received, bytes: Vec::new(), ends: Vec::new(), places: None }
+        Self { received, bytes: Vec::new(), ends: Vec::new(), places: None, receipt: None, drained: None }
+    }
+
+    /// A batch of nothing but word that the source had nothing more at this time.
+    pub fn marker(drained: Instant) -> Self {
+        Self { drained: Some(drained), ..Self::new(drained) }
+    }
+
+    /// Says that the source had nothing more when it was looked at after this time.
+    pub(super) fn mark_drained(&mut self, at: Instant) {
+        self.drained = Some(at);
+    }
+
+    /// When the source had nothing more behind these records, if it had not.
+    pub fn drained(&self) -> Option<Instant> {
+        self.drained
+    }
+
+    /// Has the batch carry the receipt that the source wants back.
+    pub(super) fn carry(&mut self, receipt: Receipt) {
+        self.receipt = Some(receipt);
+    }
+
+    /// Takes the receipt out; dropping it tells the source that all is done with.
+    pub fn take_receipt(&mut self) -> Option<Receipt> {
+        self.receipt.take()
     }
 
     /// Appends a record.
@@ -37,6 +66,18 @@ impl Batch {
             self.bytes.extend_from_slice(part);
         }
         self.ends.push(self.bytes.len());
+    }
+
+    /// Appends the record that `write` appends; false, and nothing, when it cannot.
+    pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let start = self.bytes.len();
+        let written = write(&mut self.bytes);
+        if written {
+            self.ends.push(self.bytes.len());
+        } else {
+            self.bytes.truncate(start);
+        }
+        written
     }
 
     /// How many records it holds.

@@ -1,5 +1,5 @@
 //! Kernel: raw records and the moment they arrived. A source drains the kernel and never waits for the
-//! stages behind it: what they cannot take is dropped, newest first, and counted.
+//! stages behind it: what they cannot take stays in the ring, or is dropped, newest first, and counted.
 
 pub mod audit;
 mod batch;
@@ -8,13 +8,24 @@ pub mod ebpf;
 pub mod file;
 mod outlet;
 mod privileges;
+mod receipts;
 mod start;
 
 use std::fmt;
 
 pub use batch::Batch;
-pub use outlet::{Outlet, outlet};
-pub use start::{Choice, Options, Streams, start};
+pub use outlet::{Inlet, Outlet, outlet};
+pub use receipts::Receipt;
+pub use start::{Both, Choice, Options, Streams, start};
+
+/// Up to where an agent that was killed had printed a ring, though it could not release it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// The kernel's id of the ring.
+    pub ring: u32,
+    /// The position behind the last record.
+    pub position: usize,
+}
 
 /// A way by which violations reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

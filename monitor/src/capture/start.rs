@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -11,7 +10,7 @@ use tracing::{info, warn};
 use super::audit::{AuditOptions, AuditStream};
 #[cfg(feature = "ebpf")]
 use super::ebpf::{Ebpf, EbpfOptions};
-use super::{Batch, Source, outlet};
+use super::{Inlet, Printed, Source, outlet};
 use crate::ledger::{Ledger, Loss};
 
 /// Which sources to use.
@@ -34,7 +33,7 @@ impl Choice {
 }
 
 /// How to start the sources.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Which ones.
     pub choice: Choice,
@@ -45,16 +44,29 @@ pub struct Options {
     pub audit: AuditOptions,
     /// How many records of each source may wait for the pipeline.
     pub queue_length: usize,
+    /// What an agent before had printed and could not release.
+    pub printed: Option<Printed>,
+}
+
+/// Two sources that see the same violations.
+#[derive(Clone, Copy, Debug)]
+pub struct Both {
+    /// Since when the eBPF source sees what the audit stream carries.
+    pub since: SystemTime,
+    /// The programs were attached before; then this is since when the audit stream carries what they see.
+    pub adopted: bool,
+    /// The programs stay attached when the sources end.
+    pub pinned: bool,
 }
 
 /// The running sources.
 pub struct Streams {
     /// Batches from the eBPF ring; closed when there is none.
-    pub ebpf: Receiver<Batch>,
+    pub ebpf: Inlet,
     /// Batches from the audit stream; closed when there is none.
-    pub audit: Receiver<Batch>,
-    /// When both run: since when the eBPF source sees what the audit stream carries.
-    pub both_since: Option<SystemTime>,
+    pub audit: Inlet,
+    /// When both run.
+    pub both: Option<Both>,
     /// The sources' tasks; they end after `stop`, when they have handed over what the kernel still had.
     pub tasks: JoinSet<()>,
 }
@@ -76,9 +88,10 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
     }
 
     #[cfg(feature = "ebpf")]
-    let both_since = {
+    let both = {
+        let opened = SystemTime::now();
         let loaded = match options.choice.includes(Source::Ebpf) {
-            true => load_ebpf(options.ebpf, ledger).await,
+            true => load_ebpf(options.ebpf, options.printed, ledger).await,
             false => None,
         };
         if loaded.as_ref().is_some_and(|ebpf| !ebpf.has_stamps()) && stream.take().is_some() {
@@ -86,14 +99,18 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
                        recognised in both, and would be counted twice";
             down(Source::Audit, &why, ledger);
         }
-        let both_since = (loaded.is_some() && stream.is_some()).then(SystemTime::now);
+        let both = loaded.as_ref().filter(|_| stream.is_some()).map(|ebpf| Both {
+            since: if ebpf.adopted() { opened } else { SystemTime::now() },
+            adopted: ebpf.adopted(),
+            pinned: ebpf.pinned(),
+        });
         if let Some(ebpf) = loaded {
             tasks.spawn(ended(Source::Ebpf, ebpf.run(to_ebpf, stop.clone()), Arc::clone(ledger)));
         }
-        both_since
+        both
     };
     #[cfg(not(feature = "ebpf"))]
-    let both_since = {
+    let both = {
         drop(to_ebpf);
         if options.choice.includes(Source::Ebpf) {
             down(Source::Ebpf, &"this binary was built without the eBPF programs", ledger);
@@ -105,14 +122,14 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
         info!(source = %Source::Audit, "source up: audit netlink multicast");
         tasks.spawn(ended(Source::Audit, stream.run(to_audit, stop.clone()), Arc::clone(ledger)));
     }
-    Streams { ebpf, audit, both_since, tasks }
+    Streams { ebpf, audit, both, tasks }
 }
 
 #[cfg(feature = "ebpf")]
-async fn load_ebpf(options: EbpfOptions, ledger: &Arc<Ledger>) -> Option<Ebpf> {
+async fn load_ebpf(options: EbpfOptions, printed: Option<Printed>, ledger: &Arc<Ledger>) -> Option<Ebpf> {
     let books = Arc::clone(ledger);
     // The verifier takes a while; the metrics are served meanwhile.
-    let loaded = tokio::task::spawn_blocking(move || Ebpf::load(options, &books)).await;
+    let loaded = tokio::task::spawn_blocking(move || Ebpf::load(&options, printed, &books)).await;
     match loaded {
         Ok(Ok(ebpf)) => {
             for hook in ledger.hooks() {
@@ -123,7 +140,12 @@ async fn load_ebpf(options: EbpfOptions, ledger: &Arc<Ledger>) -> Option<Ebpf> {
                     warn!(source = %Source::Ebpf, function = hook.function, how, reason = hook.reason, "hook attached in a second-best way");
                 }
             }
-            info!(source = %Source::Ebpf, "source up: eBPF programs");
+            info!(
+                source = %Source::Ebpf,
+                pinned = ebpf.pinned(),
+                adopted = ebpf.adopted(),
+                "source up: eBPF programs"
+            );
             Some(ebpf)
         }
         Ok(Err(error)) => {

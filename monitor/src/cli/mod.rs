@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and how a refusal reads.
 
+#[cfg(feature = "ebpf")]
+mod detach;
 mod refusal;
 mod replay;
 mod suggest;
@@ -11,6 +13,8 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+#[cfg(feature = "ebpf")]
+pub use self::detach::DetachArgs;
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub use self::replay::ReplayArgs;
 pub use self::suggest::{EXIT_MISSING, SuggestArgs};
@@ -40,6 +44,9 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Suggest the rules that a profile still misses, each with its evidence
     Suggest(SuggestArgs),
+    /// Detach the eBPF programs that agents have left attached for the next one, and remove their ring
+    #[cfg(feature = "ebpf")]
+    Detach(DetachArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in

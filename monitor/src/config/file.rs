@@ -60,7 +60,7 @@ fn parse_key(command: &Command, key: &str, value: &DeValue<'_>) -> Result<Settin
     {
         return Err(unknown(command, key, None));
     }
-    let text = plain(value).ok_or_else(|| format!("{key} must be a string or a number"))?;
+    let text = plain(value).ok_or_else(|| format!("{key} must be a string, a number, true or false"))?;
     command
         .clone()
         .try_get_matches_from(["file".to_owned(), format!("--{key}={text}")])
@@ -75,6 +75,7 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
         DeValue::Integer(number) => {
             i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
         }
+        DeValue::Boolean(truth) => Some(truth.to_string()),
         _ => None,
     }
 }
@@ -152,8 +153,8 @@ mod tests {
                 "ring-size = \"3MiB\"",
                 "1: ring-size = \"3MiB\": 3MiB is not a power of two; the next one is 4MiB",
             ),
-            ("array", "listen = []", "1: listen must be a string or a number"),
-            ("table", "[listen]\na = 1", "1: listen must be a string or a number"),
+            ("array", "listen = []", "1: listen must be a string, a number, true or false"),
+            ("table", "[listen]\na = 1", "1: listen must be a string, a number, true or false"),
             ("syntax", "\n\nlisten = ", "3: "),
             ("twice", "queue-length = 100\nqueue-length = 100", "2: duplicate key"),
         ] {

@@ -16,6 +16,10 @@ pub use self::size::Size;
 /// The file that is read when none is named; it need not exist.
 pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
 
+const DEFAULT_STATE_DIR: &str = "/var/lib/aa-monitor";
+/// Where [`crate::cli::Command::Detach`] looks too, if it is not told otherwise.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/aa-monitor";
+
 /// A configuration cannot be larger than this; what is larger is some other file.
 const FILE_LIMIT: u64 = 1 << 20;
 
@@ -42,6 +46,12 @@ pub struct Config {
     pub queue_length: usize,
     /// How many series the agent's event metrics may have.
     pub series_limit: usize,
+    /// What the agent leaves to the next one.
+    pub state_dir: PathBuf,
+    /// Where the eBPF programs are pinned, in a BPF file system.
+    pub pin_dir: PathBuf,
+    /// Whether they end with the agent instead.
+    pub no_pin: bool,
     /// What is written to standard error.
     pub log_level: LogLevel,
 }
@@ -57,6 +67,9 @@ impl Default for Config {
             netlink_buffer: Size::mebibytes(16),
             queue_length: 16_384,
             series_limit: 5_000,
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+            pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
+            no_pin: false,
             log_level: LogLevel::Info,
         }
     }
@@ -114,6 +127,9 @@ impl Config {
             netlink_buffer,
             queue_length,
             series_limit,
+            state_dir,
+            pin_dir,
+            no_pin,
             log_level,
         } = settings;
         let default = Self::default();
@@ -126,6 +142,9 @@ impl Config {
             netlink_buffer: netlink_buffer.unwrap_or(default.netlink_buffer),
             queue_length: queue_length.unwrap_or(default.queue_length),
             series_limit: series_limit.unwrap_or(default.series_limit),
+            state_dir: state_dir.unwrap_or(default.state_dir),
+            pin_dir: pin_dir.unwrap_or(default.pin_dir),
+            no_pin: no_pin.unwrap_or(default.no_pin),
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {

@@ -40,13 +40,25 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_NETLINK_BUFFER", value_name = "BYTES", value_parser = parse_netlink_buffer)]
     pub netlink_buffer: Option<Size>,
 
-    /// Records that may wait between a source and the pipeline, from 64 to 1048576 [default: 16384]
+    /// Records that may wait between a source and the pipeline, from 1 to 1048576 [default: 16384]
     #[arg(long, env = "AA_MONITOR_QUEUE_LENGTH", value_name = "N", value_parser = parse_queue_length)]
     pub queue_length: Option<usize>,
 
     /// Series that event metrics may have, from 100 to 1000000; events past it are counted as "__other__" [default: 5000]
     #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
     pub series_limit: Option<usize>,
+
+    /// Keep here what the next agent has to know [default: /var/lib/aa-monitor]
+    #[arg(long, env = "AA_MONITOR_STATE_DIR", value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Pin the eBPF programs here, so that nothing is missed while no agent runs [default: /sys/fs/bpf/aa-monitor]
+    #[arg(long, env = "AA_MONITOR_PIN_DIR", value_name = "DIRECTORY")]
+    pub pin_dir: Option<PathBuf>,
+
+    /// Let the eBPF programs end with the agent [default: false]
+    #[arg(long, env = "AA_MONITOR_NO_PIN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_pin: Option<bool>,
 
     /// How much to log to standard error [default: info]
     #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
@@ -65,6 +77,9 @@ impl Settings {
             netlink_buffer: self.netlink_buffer.or(weaker.netlink_buffer),
             queue_length: self.queue_length.or(weaker.queue_length),
             series_limit: self.series_limit.or(weaker.series_limit),
+            state_dir: self.state_dir.or(weaker.state_dir),
+            pin_dir: self.pin_dir.or(weaker.pin_dir),
+            no_pin: self.no_pin.or(weaker.no_pin),
             log_level: self.log_level.or(weaker.log_level),
         }
     }
@@ -152,7 +167,7 @@ fn parse_netlink_buffer(text: &str) -> Result<Size, String> {
 }
 
 fn parse_queue_length(text: &str) -> Result<usize, String> {
-    count_within(text, 64, 1 << 20)
+    count_within(text, 1, 1 << 20)
 }
 
 fn parse_series_limit(text: &str) -> Result<usize, String> {

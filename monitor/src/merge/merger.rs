@@ -1,23 +1,20 @@
 //! Recognising the same violation in two streams.
+//!
+//! What a violation is recognised by: the audit stamp, and what else both streams say of it, because with
+//! auditing on all records of one system call share a stamp, and a stacked profile raises one record for each
+//! of its profiles. Violations that are alike in all of this are told apart by how many there are.
+//!
+//! A partner that does not come is given up not after some time, but when its stream was seen to be empty
+//! some time later: a stream that lags, because a storm fills the queue before it, is waited for.
 
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use super::SeenBy;
 use super::waiting::Waiting;
 use crate::capture::Source;
-use crate::record::{AuditId, Verdict, Violation};
-
-/// What both streams say of a violation. The stamp alone will not do: with auditing on, all records of one
-/// system call share it. Violations that are alike in all of this are told apart by how many there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    stamp: AuditId,
-    verdict: Verdict,
-    pid: Option<u32>,
-    operation_and_name: u64,
-}
+use crate::record::{AuditId, Violation};
 
 /// What becomes of a sighting in the audit stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,20 +25,66 @@ pub enum Sighting {
     Merged,
     /// It waits for the eBPF source's sighting.
     Waits,
+    /// It is from before this agent, whose predecessor left its programs attached: they saw it, and it was
+    /// counted then or is in the ring.
+    Before,
     /// The room of awaited sightings overflowed a moment ago, so this may well have been counted: it is
     /// dropped rather than counted twice.
     Overflow,
 }
 
+/// Which streams carry the same violations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// One alone: everything passes at once.
+    One,
+    /// Both. The programs were attached when the audit stream had begun.
+    Both,
+    /// Both, and programs that were attached before. They saw what is stamped before this (milliseconds since
+    /// the epoch); of the audit stream, that is not asked.
+    BothSince(u64),
+}
+
+/// Up to when all that a stream carried has been seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Seen {
+    #[default]
+    Nothing,
+    Until(Instant),
+    /// It has ended.
+    All,
+}
+
+impl Seen {
+    fn raise(&mut self, at: Instant) {
+        *self = match *self {
+            Self::All => Self::All,
+            Self::Until(before) => Self::Until(before.max(at)),
+            Self::Nothing => Self::Until(at),
+        };
+    }
+
+    /// Whether nothing more can come for one that waits until `deadline`.
+    fn covers(self, deadline: Instant) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Until(at) => deadline <= at,
+            Self::All => true,
+        }
+    }
+}
+
 /// Decides which sightings are one violation. Pure: told what time it is.
 #[derive(Debug)]
 pub struct Merger {
-    both: bool,
+    streams: Streams,
     hash: RandomState,
     /// Counted when eBPF saw them; the audit stream should bring them too.
-    awaited: Waiting<Key, ()>,
+    awaited: Waiting<()>,
     /// Records of the audit stream that eBPF should bring too.
-    parked: Waiting<Key, Vec<u8>>,
+    parked: Waiting<Box<[u8]>>,
+    ebpf_seen: Seen,
+    audit_seen: Seen,
     overflowed_until: Option<Instant>,
     missed_by_audit: u64,
 }
@@ -51,20 +94,26 @@ impl Merger {
     const AUDIT_LAG: Duration = Duration::from_secs(10);
     /// How long eBPF may lag behind the audit stream.
     const EBPF_LAG: Duration = Duration::from_secs(2);
-    /// Some 100 bytes each.
+    /// Some 80 bytes each.
     const AWAITED: usize = 65_536;
     /// Some 500 bytes each.
     const PARKED: usize = 16_384;
-    /// Enough of a name to tell two apart, and less than either stream cuts a name to.
-    const NAME_PREFIX: usize = 1024;
+    /// Enough of a string to tell two apart, and less than either stream cuts one to.
+    const PREFIX: usize = 960;
 
-    /// A merger of two streams (`both`), or one that lets a single stream pass.
-    pub fn new(both: bool) -> Self {
+    /// A merger of what `streams` says.
+    pub fn new(streams: Streams) -> Self {
+        Self::with_room(streams, Self::AWAITED, Self::PARKED)
+    }
+
+    pub(super) fn with_room(streams: Streams, awaited: usize, parked: usize) -> Self {
         Self {
-            both,
+            streams,
             hash: RandomState::new(),
-            awaited: Waiting::new(Self::AWAITED),
-            parked: Waiting::new(Self::PARKED),
+            awaited: Waiting::new(awaited),
+            parked: Waiting::new(parked),
+            ebpf_seen: Seen::default(),
+            audit_seen: Seen::default(),
             overflowed_until: None,
             missed_by_audit: 0,
         }
@@ -73,54 +122,71 @@ impl Merger {
     /// A sighting by eBPF. It is always counted now; the answer tells who has seen it so far.
     pub fn ebpf(&mut self, violation: &Violation<'_>, now: Instant) -> SeenBy {
         let alone = SeenBy::only(Source::Ebpf);
-        let Some(key) = self.key(violation).filter(|_| self.both) else { return alone };
-        if self.parked.take(&key).is_some() {
+        let Some((stamp, key)) = self.key(violation) else { return alone };
+        if self.parked.take(key).is_some() {
             return SeenBy { ebpf: true, audit: true };
         }
-        if self.awaited.insert(key, (), now + Self::AUDIT_LAG).is_some() {
+        if !self.is_before(stamp)
+            && self.audit_seen != Seen::All
+            && self.awaited.insert(key, (), now + Self::AUDIT_LAG).is_some()
+        {
             self.overflowed_until = Some(now + Self::AUDIT_LAG);
         }
         alone
     }
 
     /// A sighting in the audit stream; `record` is kept when it has to wait. When the room for waiting is
-    /// full, `evict` is given the record that has waited longest, to be counted now.
+    /// full, `evict` is given the record that has waited longest, to be given up now.
     pub fn audit(
         &mut self,
         violation: &Violation<'_>,
         record: &[u8],
         now: Instant,
-        evict: impl FnOnce(Vec<u8>),
+        evict: impl FnOnce(Box<[u8]>),
     ) -> Sighting {
-        let Some(key) = self.key(violation).filter(|_| self.both) else { return Sighting::Count };
-        if self.awaited.take(&key).is_some() {
+        let Some((stamp, key)) = self.key(violation) else { return Sighting::Count };
+        if self.awaited.take(key).is_some() {
             return Sighting::Merged;
         }
-        if self.overflowed_until.is_some_and(|until| now < until) {
+        if self.is_before(stamp) {
+            return Sighting::Before;
+        }
+        if self.overflowed_until.is_some_and(|until| !self.audit_seen.covers(until)) {
             return Sighting::Overflow;
         }
-        if let Some(oldest) = self.parked.insert(key, record.to_vec(), now + Self::EBPF_LAG) {
+        if let Some(oldest) = self.parked.insert(key, record.into(), now + Self::EBPF_LAG) {
             evict(oldest);
         }
         Sighting::Waits
     }
 
-    /// The next record that waited in vain: eBPF did not see it, so it is counted now.
-    pub fn given_up(&mut self, now: Instant) -> Option<Vec<u8>> {
-        while self.awaited.expired(now).is_some() {
+    /// Notes that `source` had nothing more when it was looked at after `at`, and that all it had brought
+    /// before has been told to this merger.
+    pub fn drained(&mut self, source: Source, at: Instant) {
+        self.seen(source).raise(at);
+    }
+
+    /// Notes that `source` has ended: nobody is to wait for it any more.
+    pub fn ended(&mut self, source: Source) {
+        *self.seen(source) = Seen::All;
+    }
+
+    /// The next record that waited in vain: eBPF did not see it.
+    pub fn given_up(&mut self) -> Option<Box<[u8]>> {
+        while self.awaited.deadline().is_some_and(|deadline| self.audit_seen.covers(deadline)) {
+            self.awaited.pop_oldest();
             self.missed_by_audit += 1;
         }
-        self.parked.expired(now)
+        let deadline = self.parked.deadline()?;
+        self.ebpf_seen.covers(deadline).then(|| self.parked.pop_oldest()).flatten()
     }
 
-    /// The next record that waits; for the end, when no other sighting can come.
-    pub fn drain(&mut self) -> Option<Vec<u8>> {
-        self.parked.pop_oldest()
-    }
-
-    /// When to look for [`Self::given_up`] records.
-    pub fn deadline(&self) -> Option<Instant> {
-        [self.parked.deadline(), self.awaited.deadline()].into_iter().flatten().min()
+    /// When `source` is to be asked whether it has what the other stream brought, if it does not tell before.
+    pub fn deadline(&self, source: Source) -> Option<Instant> {
+        match source {
+            Source::Ebpf => self.parked.deadline(),
+            Source::Audit => self.awaited.deadline(),
+        }
     }
 
     /// How many violations had a stamp, but did not come through the audit stream in time.
@@ -128,23 +194,40 @@ impl Merger {
         self.missed_by_audit
     }
 
+    fn seen(&mut self, source: Source) -> &mut Seen {
+        match source {
+            Source::Ebpf => &mut self.ebpf_seen,
+            Source::Audit => &mut self.audit_seen,
+        }
+    }
+
+    /// Both streams decide by the stamp, so that they decide alike.
+    fn is_before(&self, stamp: AuditId) -> bool {
+        matches!(self.streams, Streams::BothSince(since) if stamp.millis < since)
+    }
+
     /// None for what the other stream cannot carry: a violation that audit built no record of has no stamp,
     /// and one that a bus daemon mediates never passes the kernel's hook.
-    fn key(&self, violation: &Violation<'_>) -> Option<Key> {
-        if violation.sender.is_some() {
+    ///
+    /// A keyed hash of 64 bits stands for all of it: who does not know the key cannot make two alike.
+    fn key(&self, violation: &Violation<'_>) -> Option<(AuditId, u64)> {
+        if violation.sender.is_some() || self.streams == Streams::One {
             return None;
         }
+        let stamp = violation.audit_id?;
         let mut hasher = self.hash.build_hasher();
-        hasher.write(violation.operation);
-        hasher.write_u8(0);
-        if let Some(name) = violation.name {
-            hasher.write(name.get(..Self::NAME_PREFIX).unwrap_or(name));
+        (stamp, violation.verdict, violation.pid).hash(&mut hasher);
+        let operation = Some(violation.operation);
+        for text in [
+            operation,
+            violation.namespace,
+            violation.profile,
+            violation.name,
+            violation.requested_mask,
+            violation.denied_mask,
+        ] {
+            text.map(|text| text.get(..Self::PREFIX).unwrap_or(text)).hash(&mut hasher);
         }
-        Some(Key {
-            stamp: violation.audit_id?,
-            verdict: violation.verdict,
-            pid: violation.pid,
-            operation_and_name: hasher.finish(),
-        })
+        Some((stamp, hasher.finish()))
     }
 }

@@ -1,61 +1,84 @@
 //! A bounded room in which sightings wait for their partner.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 /// Items by key, kept in the order of arrival until they are taken, until their time is up, or until the
 /// room is full. Several items may wait under one key; the oldest is taken first.
 #[derive(Debug)]
-pub(super) struct Waiting<K, T> {
+pub(super) struct Waiting<T> {
     limit: usize,
-    arrived: u64,
-    items: BTreeMap<u64, (Instant, K, T)>,
-    tickets: HashMap<K, Vec<u64>>,
+    waiting: usize,
+    /// The ticket of the first item; the next ones follow. A taken item leaves its place behind.
+    first: u64,
+    items: VecDeque<Option<Item<T>>>,
+    /// The oldest and the newest ticket of each key.
+    tickets: HashMap<u64, (u64, u64)>,
 }
 
-impl<K: Copy + Eq + Hash, T> Waiting<K, T> {
+#[derive(Debug)]
+struct Item<T> {
+    until: Instant,
+    key: u64,
+    item: T,
+    /// The ticket of the next item of the same key.
+    next: Option<u64>,
+}
+
+impl<T> Waiting<T> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, arrived: 0, items: BTreeMap::new(), tickets: HashMap::new() }
+        Self { limit, waiting: 0, first: 0, items: VecDeque::new(), tickets: HashMap::new() }
     }
 
     /// Lets an item wait until `until`; gives back the oldest when the room is full. `until` must not be
     /// earlier than that of items already waiting.
-    pub(super) fn insert(&mut self, key: K, item: T, until: Instant) -> Option<T> {
-        let evicted = if self.items.len() >= self.limit { self.pop_oldest() } else { None };
-        self.arrived += 1;
-        self.items.insert(self.arrived, (until, key, item));
-        self.tickets.entry(key).or_default().push(self.arrived);
+    pub(super) fn insert(&mut self, key: u64, item: T, until: Instant) -> Option<T> {
+        // Places that were left behind are room too, but not without end: the oldest item holds them up.
+        let full = self.waiting >= self.limit || self.items.len() >= 4 * self.limit;
+        let evicted = if full { self.pop_oldest() } else { None };
+        let ticket = self.first + self.items.len() as u64;
+        let last = self.tickets.get(&key).map(|(_, last)| *last);
+        match last.and_then(|last| self.get(last)) {
+            Some(item) => item.next = Some(ticket),
+            None => drop(self.tickets.insert(key, (ticket, ticket))),
+        }
+        if let Some((_, last)) = self.tickets.get_mut(&key) {
+            *last = ticket;
+        }
+        self.items.push_back(Some(Item { until, key, item, next: None }));
+        self.waiting += 1;
         evicted
     }
 
     /// Takes the oldest item of this key.
-    pub(super) fn take(&mut self, key: &K) -> Option<T> {
-        let tickets = self.tickets.get_mut(key)?;
-        let ticket = tickets.remove(0);
-        if tickets.is_empty() {
-            self.tickets.remove(key);
+    pub(super) fn take(&mut self, key: u64) -> Option<T> {
+        let (ticket, last) = *self.tickets.get(&key)?;
+        let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+        let Item { item, next, .. } = self.items.get_mut(index)?.take()?;
+        match next {
+            Some(next) => drop(self.tickets.insert(key, (next, last))),
+            None => drop(self.tickets.remove(&key)),
         }
-        self.items.remove(&ticket).map(|(_, _, item)| item)
-    }
-
-    /// Takes the oldest item whose time is up.
-    pub(super) fn expired(&mut self, now: Instant) -> Option<T> {
-        if self.deadline()? > now {
-            return None;
+        self.waiting -= 1;
+        while self.items.pop_front_if(|place| place.is_none()).is_some() {
+            self.first += 1;
         }
-        self.pop_oldest()
+        Some(item)
     }
 
     /// When the oldest item's time is up.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.items.first_key_value().map(|(_, (until, _, _))| *until)
+        self.items.front()?.as_ref().map(|item| item.until)
     }
 
     /// Takes the oldest item, whether its time is up or not.
     pub(super) fn pop_oldest(&mut self) -> Option<T> {
-        let (_, (_, key, _)) = self.items.first_key_value()?;
-        let key = *key;
-        self.take(&key)
+        let key = self.items.front()?.as_ref()?.key;
+        self.take(key)
+    }
+
+    fn get(&mut self, ticket: u64) -> Option<&mut Item<T>> {
+        let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+        self.items.get_mut(index)?.as_mut()
     }
 }

@@ -11,6 +11,8 @@ mod summary;
 mod table;
 mod writer;
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,14 +20,17 @@ use anyhow::Context;
 use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
+use crate::capture::{Printed, Receipt};
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Loss};
 use crate::merge::Event;
+use crate::state::{Journal, Left};
 
 /// Everywhere an event goes. Shared by the stages before and by the HTTP server.
 pub struct Outputs {
     metrics: Arc<Metrics>,
     printer: Option<Printer>,
+    printed: Option<Printed>,
 }
 
 impl Outputs {
@@ -33,7 +38,26 @@ impl Outputs {
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
         let metrics =
             Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
-        Ok(Self { metrics: Arc::new(metrics), printer: Printer::start(config, Arc::clone(ledger))? })
+        let mut printed = None;
+        let printer = Printer::start(config, Arc::clone(ledger), |events| {
+            let (journal, left) = journal(&config.state_dir, events)?;
+            printed = left.printed;
+            ledger.lose(Loss::AuditOutputKilled, left.audit_lost);
+            Some(journal)
+        })?;
+        Ok(Self { metrics: Arc::new(metrics), printer, printed })
+    }
+
+    /// Up to where an agent that was killed had printed, though it could not say so.
+    pub fn printed(&self) -> Option<Printed> {
+        self.printed
+    }
+
+    /// Gives `receipt` back when all that was observed so far is printed.
+    pub fn settle(&self, receipt: Option<Receipt>) {
+        if let Some(printer) = &self.printer {
+            printer.settle(receipt);
+        }
     }
 
     /// Counts `event`, then prints it where that is asked for.
@@ -57,4 +81,16 @@ impl Outputs {
             printer.close().await;
         }
     }
+}
+
+/// The journal of a file of events, and what it says of the agent before.
+fn journal(state_dir: &Path, events: &File) -> Option<(Journal, Left)> {
+    let opened = Journal::open(state_dir, events).and_then(|journal| {
+        let left = journal.as_ref().map(|journal| journal.left(events)).transpose()?;
+        Ok(journal.zip(left))
+    });
+    opened.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no journal in {}: a kill may have events printed twice", state_dir.display());
+        None
+    })
 }

@@ -11,13 +11,14 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::json;
 use super::table::Table;
-use super::writer::Writer;
-use crate::capture::Source;
+use super::writer::{Out, Writer};
+use crate::capture::{Receipt, Source};
 use crate::config::{Config, OutputFormat};
 use crate::ledger::Ledger;
 use crate::logging::colour_wanted;
 use crate::merge::Event;
 use crate::record::Origin;
+use crate::state::{Entry, Journal};
 
 /// Events name files, commands and addresses of everybody's: not for everybody to read.
 const FILE_MODE: u32 = 0o640;
@@ -34,8 +35,13 @@ enum Format {
 }
 
 impl Printer {
-    /// Opens what `config` names; `None` when nothing is to be printed.
-    pub(super) fn start(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Option<Self>> {
+    /// Opens what `config` names; `None` when nothing is to be printed. `journal` is kept of a file that is
+    /// printed to.
+    pub(super) fn start(
+        config: &Config,
+        ledger: Arc<Ledger>,
+        journal: impl FnOnce(&File) -> Option<Journal>,
+    ) -> anyhow::Result<Option<Self>> {
         let terminal = config.output_file.is_none() && stdout().is_terminal();
         let format = match config.output {
             OutputFormat::None => return Ok(None),
@@ -45,8 +51,12 @@ impl Printer {
                 Format::Table { table: Box::new(Mutex::new(table)), terminal }
             }
         };
-        let (out, what): (Box<dyn Write + Send>, _) = match &config.output_file {
-            Some(path) => (Box::new(append_to(path)?), path.display().to_string()),
+        let (out, what): (Box<dyn Out>, _) = match &config.output_file {
+            Some(path) => {
+                let file = append_to(path)?;
+                let journal = journal(&file);
+                (Box::new(Journalled { file, journal, position: None }), path.display().to_string())
+            }
             None => (Box::new(stdout()), "standard output".to_owned()),
         };
         let writer =
@@ -64,8 +74,42 @@ impl Printer {
         });
     }
 
+    /// Has `receipt` given back when what was printed so far is written.
+    pub(super) fn settle(&self, receipt: Option<Receipt>) {
+        self.writer.settle(receipt);
+    }
+
     pub(super) async fn close(&self) {
         self.writer.close().await;
+    }
+}
+
+/// A file of events, and the journal of what is about to be added to it.
+struct Journalled {
+    file: File,
+    journal: Option<Journal>,
+    /// The ring and the position that the last lines from a ring went up to.
+    position: Option<(u32, usize)>,
+}
+
+impl Out for Journalled {
+    fn write(&mut self, text: &[u8], audit: u64, upto: Option<&Receipt>) -> io::Result<()> {
+        self.position = upto.map(|receipt| (receipt.ring(), receipt.position())).or(self.position);
+        if let Some(journal) = &self.journal {
+            let (ring, position) = self.position.unwrap_or_default();
+            let entry = Entry {
+                ring,
+                position,
+                length: self.file.metadata()?.len(),
+                bytes: text.len() as u64,
+                audit,
+            };
+            if let Err(error) = journal.note(entry) {
+                tracing::warn!(%error, "cannot note what is printed: a kill may have events printed twice");
+                self.journal = None;
+            }
+        }
+        self.file.write_all(text)
     }
 }
 

@@ -6,23 +6,41 @@ use std::{io, mem, thread};
 
 use tokio::sync::oneshot;
 
-use crate::capture::Source;
+use crate::capture::{Receipt, Source};
 use crate::ledger::{Ledger, Loss};
 
 /// How many bytes of lines wait for the reader; the thread holds as many again while it writes.
 const PENDING_LIMIT: usize = 4 << 20;
 
-/// The lines that wait to be written, and how many of them are from each source.
+/// Lines that wait to be written, and how many of them are from each source.
 #[derive(Default)]
-struct Batch {
+struct Lines {
     text: Vec<u8>,
     ebpf: u64,
     audit: u64,
 }
 
+impl Lines {
+    fn append(&mut self, other: &mut Self) {
+        self.text.append(&mut other.text);
+        self.ebpf += mem::take(&mut other.ebpf);
+        self.audit += mem::take(&mut other.audit);
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        (self.ebpf, self.audit) = (0, 0);
+    }
+}
+
 #[derive(Default)]
 struct State {
-    pending: Batch,
+    /// Of the batch that is being told.
+    open: Lines,
+    /// Of batches that have been told to their end.
+    pending: Lines,
+    /// Of the same batches: given back when their lines are written.
+    receipts: Vec<Receipt>,
     closing: bool,
     /// The last write failed: nobody reads any more.
     broken: bool,
@@ -40,6 +58,20 @@ impl Shared {
     }
 }
 
+/// Where lines go.
+pub(super) trait Out: Send {
+    /// Writes all of `text`. `audit` of its lines are not from the ring; `upto` is the receipt of the latest
+    /// batch, if its lines are from a ring.
+    fn write(&mut self, text: &[u8], audit: u64, upto: Option<&Receipt>) -> io::Result<()>;
+}
+
+impl<W: Write + Send> Out for W {
+    fn write(&mut self, text: &[u8], _audit: u64, _upto: Option<&Receipt>) -> io::Result<()> {
+        self.write_all(text)?;
+        self.flush()
+    }
+}
+
 /// A bounded queue of lines before a thread that writes them.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -50,16 +82,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. `what` names `out` in the log.
-    pub(super) fn start(out: Box<dyn Write + Send>, what: String, ledger: Arc<Ledger>) -> io::Result<Self> {
+    pub(super) fn start(out: Box<dyn Out>, what: String, ledger: Arc<Ledger>) -> io::Result<Self> {
         Self::with_limit(out, what, ledger, PENDING_LIMIT)
     }
 
-    fn with_limit(
-        out: Box<dyn Write + Send>,
-        what: String,
-        ledger: Arc<Ledger>,
-        limit: usize,
-    ) -> io::Result<Self> {
+    fn with_limit(out: Box<dyn Out>, what: String, ledger: Arc<Ledger>, limit: usize) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (finished, done) = oneshot::channel();
         thread::Builder::new().name("print".into()).spawn({
@@ -74,30 +101,47 @@ impl Writer {
     }
 
     /// Takes the line that `format` appends, seen first by `source`; or counts it as lost when too many wait.
+    /// It is written when its batch is told to the end, see [`Self::settle`].
     pub(super) fn print(&self, source: Source, format: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
         let mut state = self.shared.state();
         if state.broken || state.closing {
             self.ledger.lose(failed(source), 1);
             return;
         }
-        let batch = &mut state.pending;
-        let start = batch.text.len();
+        let State { open, pending, .. } = &mut *state;
+        let start = open.text.len();
+        let limit = self.limit.saturating_sub(pending.text.len());
         // A line longer than all that is left makes room by not being there.
-        if start >= self.limit || format(&mut batch.text).is_err() || batch.text.len() > self.limit {
-            batch.text.truncate(start);
+        if start >= limit || format(&mut open.text).is_err() || open.text.len() > limit {
+            open.text.truncate(start);
             self.ledger.lose(queue_full(source), 1);
             return;
         }
         match source {
-            Source::Ebpf => batch.ebpf += 1,
-            Source::Audit => batch.audit += 1,
+            Source::Ebpf => open.ebpf += 1,
+            Source::Audit => open.audit += 1,
         }
+    }
+
+    /// Has the lines so far written, and `receipt` given back after that.
+    pub(super) fn settle(&self, receipt: Option<Receipt>) {
+        let mut state = self.shared.state();
+        if receipt.is_none() && state.open.text.is_empty() {
+            return;
+        }
+        if state.broken {
+            return;
+        }
+        let State { open, pending, receipts, .. } = &mut *state;
+        pending.append(open);
+        receipts.extend(receipt);
         drop(state);
         self.shared.changed.notify_one();
     }
 
     /// Takes no more lines, and is ready when those taken are written.
     pub(super) async fn close(&self) {
+        self.settle(None);
         self.shared.state().closing = true;
         self.shared.changed.notify_one();
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -108,30 +152,36 @@ impl Writer {
     }
 }
 
-fn drain(shared: &Shared, mut out: Box<dyn Write + Send>, what: &str, ledger: &Ledger) {
-    let mut batch = Batch::default();
+fn drain(shared: &Shared, mut out: Box<dyn Out>, what: &str, ledger: &Ledger) {
+    let mut lines = Lines::default();
     loop {
-        {
+        let receipts = {
             let mut state = shared.state();
-            while state.pending.text.is_empty() && !state.closing {
+            while state.pending.text.is_empty() && state.receipts.is_empty() && !state.closing {
                 state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            if state.pending.text.is_empty() {
+            if state.pending.text.is_empty() && state.receipts.is_empty() {
                 return;
             }
-            mem::swap(&mut batch, &mut state.pending);
-        }
-        if let Err(error) = out.write_all(&batch.text).and_then(|()| out.flush()) {
+            mem::swap(&mut lines, &mut state.pending);
+            mem::take(&mut state.receipts)
+        };
+        if !lines.text.is_empty()
+            && let Err(error) = out.write(&lines.text, lines.audit, receipts.last())
+        {
             tracing::warn!(%error, "cannot write to {what}: events are counted and no longer printed");
             let mut state = shared.state();
             state.broken = true;
-            let rest = mem::take(&mut state.pending);
-            ledger.lose(failed(Source::Ebpf), batch.ebpf + rest.ebpf);
-            ledger.lose(failed(Source::Audit), batch.audit + rest.audit);
+            let State { open, pending, receipts, .. } = &mut *state;
+            lines.append(pending);
+            lines.append(open);
+            receipts.clear();
+            ledger.lose(failed(Source::Ebpf), lines.ebpf);
+            ledger.lose(failed(Source::Audit), lines.audit);
             return;
         }
-        batch.text.clear();
-        (batch.ebpf, batch.audit) = (0, 0);
+        lines.clear();
+        drop(receipts);
     }
 }
 
@@ -191,6 +241,7 @@ mod tests {
 
     fn print(writer: &Writer, source: Source, line: &str) {
         writer.print(source, |out| out.write_all(line.as_bytes()));
+        writer.settle(None);
     }
 
     #[tokio::test]

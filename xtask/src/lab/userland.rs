@@ -1,4 +1,4 @@
-//! What the guest runs beside our own programs: busybox, apparmor_parser and runc, with their libraries.
+//! What the guest runs beside our own programs: busybox, apparmor_parser, runc and auditd, with their libraries.
 //!
 //! They are Debian's (trixie), not this machine's: an old parser does not know what a new kernel mediates.
 
@@ -15,9 +15,28 @@ use crate::place;
 use crate::step::Step;
 
 /// Changes when the list below does.
-const FOLDER: &str = "userland-1";
-const PACKAGES: [&str; 5] =
-    ["apparmor/trixie", "busybox-static/trixie", "libc6/trixie", "libseccomp2/trixie", "runc/trixie"];
+const FOLDER: &str = "userland-3";
+const PACKAGES: [&str; 19] = [
+    "apparmor/trixie",
+    "auditd/trixie",
+    "busybox-static/trixie",
+    "libaudit1/trixie",
+    "libauparse0t64/trixie",
+    "libc6/trixie",
+    "libcap-ng0/trixie",
+    "libcom-err2/trixie",
+    "libgssapi-krb5-2/trixie",
+    "libk5crypto3/trixie",
+    "libkeyutils1/trixie",
+    "libkrb5-3/trixie",
+    "libkrb5support0/trixie",
+    "libnsl2/trixie",
+    "libseccomp2/trixie",
+    "libssl3t64/trixie",
+    "libtirpc3t64/trixie",
+    "libwrap0/trixie",
+    "runc/trixie",
+];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 

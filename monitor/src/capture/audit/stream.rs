@@ -60,6 +60,13 @@ impl AuditStream {
         loop {
             let mut ready = tokio::select! {
                 ready = socket.readable() => ready?,
+                () = to.asked() => {
+                    let at = Instant::now();
+                    if drain(socket.get_ref(), &mut buffer, &to, TURN)? {
+                        to.deliver(Batch::marker(at));
+                    }
+                    continue;
+                }
                 () = stop.cancelled() => break,
             };
             if drain(socket.get_ref(), &mut buffer, &to, TURN)? {
@@ -74,8 +81,12 @@ impl AuditStream {
 /// Takes up to `batches` batches; true when the socket was empty at the end.
 fn drain(socket: &OwnedFd, buffer: &mut [u8], to: &Outlet, batches: usize) -> io::Result<bool> {
     for _ in 0..batches {
-        let mut batch = Batch::new(Instant::now());
+        let now = Instant::now();
+        let mut batch = Batch::new(now);
         let empty = fill(socket, buffer, &mut batch, to.ledger())?;
+        if empty && !batch.is_empty() {
+            batch.mark_drained(now);
+        }
         to.deliver(batch);
         if empty {
             return Ok(true);

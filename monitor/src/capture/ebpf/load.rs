@@ -3,13 +3,19 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 
+use anyhow::Context as _;
+use aya::maps::{MapData, ProgramArray};
+use aya::programs::links::FdLink;
 use aya::programs::{FEntry, FExit, KProbe, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
 use super::btf::{Btf, BtfError};
 use super::offsets::{self, OffsetError};
+use super::pins::{PinnedRing, Pins};
 use crate::capture::privileges;
 use crate::ledger::{Attached, Hook};
 use crate::sys;
@@ -35,7 +41,7 @@ pub enum Attach {
 }
 
 /// How to load the programs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EbpfOptions {
     /// Size of the ring; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
@@ -43,6 +49,8 @@ pub struct EbpfOptions {
     pub attach: Attach,
     /// Forward the programs' own log messages.
     pub log: bool,
+    /// The folder in which to pin what outlives the agent; `None` to let everything end with it.
+    pub pin_dir: Option<PathBuf>,
 }
 
 /// Why there is no eBPF source.
@@ -77,39 +85,195 @@ pub(super) struct Loaded {
     pub(super) hooks: Vec<Hook>,
     /// Whether records carry their audit stamp.
     pub(super) stamps: bool,
+    /// The programs that are attached, whose skipped runs the kernel counts.
+    pub(super) attached: Vec<OwnedFd>,
+    /// When pinned: the rings of agents before, to which nothing is added any more.
+    pub(super) before: Vec<(PinnedRing, MapData)>,
+    /// Whether the programs were attached before this agent came.
+    pub(super) adopted: bool,
+    /// Whether the programs stay attached after it.
+    pub(super) pinned: bool,
 }
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
-pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
-    let (layout, functions) = {
+pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
+    let kernel = Kernel::read()?;
+    let pins = options.pin_dir.as_deref().filter(|_| options.attach == Attach::Auto).and_then(|folder| {
+        Pins::open(folder)
+            .inspect_err(|error| {
+                tracing::info!("not pinned, so what happens between two agents is missed: {error}")
+            })
+            .ok()
+    });
+    // Opened before anything is changed: whatever becomes of the pins, what is in these is not lost.
+    let before = pins.as_ref().map(rings_before).unwrap_or_default();
+    let loaded = match &pins {
+        Some(pins) => {
+            for folder in pins.remove_others() {
+                tracing::warn!(
+                    "{}: pinned by an agent of another make; detached and replaced",
+                    folder.display()
+                );
+            }
+            match pinned(&kernel, options, pins) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    tracing::warn!("not pinned, so what happens between two agents is missed: {error:#}");
+                    if let Err(error) = pins.remove() {
+                        tracing::warn!("what was pinned cannot be removed: {error}");
+                    }
+                    unpinned(&kernel, options)?
+                }
+            }
+        }
+        None => unpinned(&kernel, options)?,
+    };
+    // From here on nothing is added to the rings before.
+    if !before.is_empty()
+        && let Err(error) = sys::wait_for_programs()
+    {
+        tracing::warn!("cannot tell when the programs of the agent before are done: {error}");
+    }
+    sys::trim_heap();
+    Ok(Loaded { before, ..loaded })
+}
+
+/// What has to be known of the running kernel.
+struct Kernel {
+    layout: aa_monitor_ebpf::Layout,
+    functions: AyaBtf,
+}
+
+impl Kernel {
+    fn read() -> Result<Self, LoadError> {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&blob)?;
-        (offsets::resolve(&btf)?, btf.functions(&[STAMP_HOOK, EVENT_HOOK]))
-    };
-    let log_level: u8 = if options.log { u8::MAX } else { 0 };
-    // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed copy of
-    // them takes tens of megabytes.
-    let mut object = EbpfLoader::new()
-        .btf(None)
-        .override_global("LAYOUT", bytemuck::bytes_of(&layout), true)
-        .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries("EVENTS", ring_size(options.ring_bytes))
-        .load(OBJECT)
-        .map_err(|error| explain(error.into()))?;
+        let functions = btf.functions(&[STAMP_HOOK, EVENT_HOOK]);
+        let functions =
+            AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
+        Ok(Self { layout: offsets::resolve(&btf)?, functions })
+    }
 
+    fn object(&self, options: &EbpfOptions, pins: &[(&'static str, PathBuf)]) -> Result<Object, LoadError> {
+        let log_level: u8 = if options.log { u8::MAX } else { 0 };
+        let mut loader = EbpfLoader::new();
+        // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed
+        // copy of them takes tens of megabytes.
+        loader
+            .btf(None)
+            .override_global("LAYOUT", bytemuck::bytes_of(&self.layout), true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("EVENTS", ring_size(options.ring_bytes));
+        for (map, path) in pins {
+            loader.map_pin_path(map, path.clone());
+        }
+        loader.load(OBJECT).map_err(|error| explain(error.into()))
+    }
+}
+
+/// The programs attached for as long as this agent runs, in whichever way this kernel can.
+fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError> {
+    let mut object = kernel.object(options, &[])?;
     // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
     // never saw.
-    let (stamp_hook, event_hook) = {
-        let btf = AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
-        let stamp = hook(&mut object, &btf, STAMP_HOOK, &STAMP_WAYS, options.attach);
-        (stamp, hook(&mut object, &btf, EVENT_HOOK, &EVENT_WAYS, options.attach))
-    };
-    sys::trim_heap();
+    let stamp_hook = hook(&mut object, &kernel.functions, STAMP_HOOK, &STAMP_WAYS, options.attach);
+    let event_hook = hook(&mut object, &kernel.functions, EVENT_HOOK, &EVENT_WAYS, options.attach);
     if event_hook.attached == Attached::No {
         return Err(refused(event_hook.reason));
     }
     let stamps = stamp_hook.attached != Attached::No;
-    Ok(Loaded { object, hooks: vec![stamp_hook, event_hook], stamps })
+    let attached = object
+        .programs()
+        .filter(|(name, _)| name.starts_with("common_lsm_audit"))
+        .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
+        .collect();
+    let hooks = vec![stamp_hook, event_hook];
+    Ok(Loaded { object, hooks, stamps, attached, before: Vec::new(), adopted: false, pinned: false })
+}
+
+/// The programs behind anchors that stay attached, in this agent's stead and in the next one's.
+fn pinned(kernel: &Kernel, options: &EbpfOptions, pins: &Pins) -> anyhow::Result<Loaded> {
+    let ring = pins.next_ring();
+    let result = pinned_with(kernel, options, pins, &ring);
+    if result.is_err() {
+        // Nobody writes there: the slots are set last.
+        let _absent = fs::remove_file(&ring);
+    }
+    result
+}
+
+fn pinned_with(
+    kernel: &Kernel,
+    options: &EbpfOptions,
+    pins: &Pins,
+    ring: &std::path::Path,
+) -> anyhow::Result<Loaded> {
+    let mut object = kernel.object(
+        options,
+        &[
+            ("EVENTS", ring.to_owned()),
+            ("REPORTED", pins.path("reported")),
+            ("STAMPS", pins.path("stamps")),
+            ("COUNTERS", pins.path("counters")),
+            ("STAMP_SLOT", pins.path("stamp-slot")),
+            ("EVENT_SLOT", pins.path("event-slot")),
+        ],
+    )?;
+    let btf = &kernel.functions;
+    let stamp: &mut FEntry = program(&mut object, "audit_pre_fentry")?;
+    stamp.load(STAMP_HOOK, btf).context("loading the program for audit_pre")?;
+    let stamp = stamp.fd()?.try_clone()?;
+    let event: &mut FExit = program(&mut object, "common_lsm_audit_fexit")?;
+    event.load(EVENT_HOOK, btf).context("loading the program for common_lsm_audit")?;
+    let event = event.fd()?.try_clone()?;
+    for (slot, program) in [("STAMP_SLOT", &stamp), ("EVENT_SLOT", &event)] {
+        let map = object.map_mut(slot).with_context(|| format!("the object has no map {slot}"))?;
+        ProgramArray::try_from(map)?.set(0, program, 0).with_context(|| format!("setting {slot}"))?;
+    }
+
+    // The slots are set: an anchor that is attached from now on leads somewhere.
+    let (stamp_link, event_link) = (pins.path("stamp-link"), pins.path("event-link"));
+    let adopted = event_link.exists() && stamp_link.exists();
+    if !stamp_link.exists() {
+        let anchor: &mut FEntry = program(&mut object, "audit_pre_anchor")?;
+        anchor.load(STAMP_HOOK, btf).context("loading the anchor at audit_pre")?;
+        let link = anchor.attach().context("attaching to audit_pre")?;
+        let link: FdLink = anchor.take_link(link)?.into();
+        link.pin(&stamp_link)?;
+    }
+    let anchor_pin = pins.path("event-anchor");
+    if !event_link.exists() {
+        let anchor: &mut FExit = program(&mut object, "common_lsm_audit_anchor")?;
+        anchor.load(EVENT_HOOK, btf).context("loading the anchor at common_lsm_audit")?;
+        let _absent = fs::remove_file(&anchor_pin);
+        anchor.pin(&anchor_pin)?;
+        let link = anchor.attach().context("attaching to common_lsm_audit")?;
+        let link: FdLink = anchor.take_link(link)?.into();
+        link.pin(&event_link)?;
+    }
+    let anchor = FExit::from_pin(&anchor_pin).context("opening the anchor")?;
+    let hook = |function, attached| Hook { function, attached, reason: String::new() };
+    Ok(Loaded {
+        attached: vec![anchor.fd()?.as_fd().try_clone_to_owned()?],
+        object,
+        hooks: vec![hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)],
+        stamps: true,
+        before: Vec::new(),
+        adopted,
+        pinned: true,
+    })
+}
+
+/// The rings that agents before have pinned. One whose records this agent cannot read is said and removed.
+fn rings_before(pins: &Pins) -> Vec<(PinnedRing, MapData)> {
+    let mut rings = Vec::new();
+    for ring in pins.rings() {
+        match MapData::from_pin(&ring.path) {
+            Ok(map) => rings.push((ring, map)),
+            Err(error) => tracing::warn!("{}: {error}", ring.path.display()),
+        }
+    }
+    rings
 }
 
 /// A way of hooking a function, and what does it.

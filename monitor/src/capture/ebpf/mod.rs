@@ -3,7 +3,10 @@
 pub mod btf;
 mod load;
 mod offsets;
+mod pins;
+mod reader;
 mod ring;
 
 pub use load::{Attach, EbpfOptions, LoadError};
+pub use pins::{PinsError, detach};
 pub use ring::Ebpf;

@@ -1,43 +1,70 @@
 //! Draining the ring.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use aya::Ebpf as Object;
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use aa_monitor_ebpf::counter;
+use aa_monitor_ebpf::{WIRE_VERSION, counter};
 
 use super::load::{self, EbpfOptions, LoadError};
-use crate::capture::{Batch, Outlet, Source};
+use super::pins::PinnedRing;
+use super::reader::{Found, Reader};
+use crate::capture::receipts::Receipts;
+use crate::capture::{Batch, Outlet, Printed, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
 
 /// The loaded and attached programs, and their ring.
 pub struct Ebpf {
     object: Object,
-    ring: RingBuf<MapData>,
+    ring: Ring,
+    before: Vec<Ring>,
     stamps: bool,
     log: bool,
+    adopted: bool,
+    pinned: bool,
 }
 
 /// Batches taken in one go before other tasks get their turn.
 const TURN: usize = 16;
 
 impl Ebpf {
-    /// Loads and attaches. Records queue in the ring from here on.
-    pub fn load(options: EbpfOptions, ledger: &Ledger) -> Result<Self, LoadError> {
+    /// Loads and attaches. Records queue in the ring from here on. `printed` is what is known of records that
+    /// an agent before has printed and not released.
+    pub fn load(options: &EbpfOptions, printed: Option<Printed>, ledger: &Ledger) -> Result<Self, LoadError> {
         let mut loaded = load::load(options)?;
-        let ring = loaded.object.take_map("EVENTS").context("the object has no map EVENTS");
-        let ring = ring.and_then(|map| Ok(RingBuf::try_from(map)?)).map_err(LoadError::Load)?;
+        let released = Arc::new(Notify::new());
+        let ring = match loaded.object.take_map("EVENTS") {
+            Some(Map::RingBuf(map)) => Ring::open(&map, None, &released),
+            _ => Err(anyhow::anyhow!("the object has no ring EVENTS")),
+        };
+        let ring = ring.map_err(LoadError::Load)?;
+        let mut before = Vec::new();
+        for (pin, map) in loaded.before {
+            before.extend(take_over(pin, &map, printed, &released, ledger));
+        }
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
-        watch_skipped_runs(&loaded.object, ledger);
+        watch_skipped_runs(loaded.attached, ledger);
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
-        Ok(Self { object: loaded.object, ring, stamps: loaded.stamps, log: options.log })
+        Ok(Self {
+            object: loaded.object,
+            ring,
+            before,
+            stamps: loaded.stamps,
+            log: options.log,
+            adopted: loaded.adopted,
+            pinned: loaded.pinned,
+        })
     }
 
     /// Whether records carry the audit stamp, without which the same violation cannot be recognised in the
@@ -46,23 +73,39 @@ impl Ebpf {
         self.stamps
     }
 
-    /// Hands records over until `stop`, then detaches and hands over what is still in the ring.
+    /// Whether the programs were attached before this agent came: what happened then was seen by them.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Whether they stay attached when it goes.
+    pub fn pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Hands records over until `stop`, then those that are still in the ring. Programs that are not pinned
+    /// are detached before that; those that are go on, and the next agent finds what they add.
     pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
-        let Self { mut object, ring, stamps: _, log } = self;
+        let Self { mut object, mut ring, mut before, stamps: _, log, adopted: _, pinned } = self;
         let log_task = log.then(|| forward_log(&mut object)).flatten();
-        let mut ring = sys::watch_readable(ring)?;
-        loop {
-            let mut ready = tokio::select! {
-                ready = ring.readable_mut() => ready?,
-                () = stop.cancelled() => break,
-            };
-            if drain(ready.get_inner_mut(), &to, TURN) {
-                ready.clear_ready();
+        let watched = sys::watch_readable(ring.map.try_clone()?)?;
+        while !stop.is_cancelled() {
+            // In their order: what an agent before left comes first.
+            let mut left = false;
+            for ring in &mut before {
+                left |= ring.drain(&to, usize::MAX).await? == Left::More;
             }
+            before.retain(|ring| !ring.retire());
+            if left || ring.drain(&to, TURN).await? == Left::More {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            wait(&watched, &mut ring, &to, &stop).await?;
         }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);
-        drain(ring.get_mut(), &to, usize::MAX);
+        let end = pinned.then(|| ring.reader.newest());
+        ring.drain_to(end, &to).await?;
         if let Some(task) = log_task {
             task.abort();
         }
@@ -70,20 +113,171 @@ impl Ebpf {
     }
 }
 
-/// Takes up to `batches` batches; true when the ring was empty at the end.
-fn drain(ring: &mut RingBuf<MapData>, to: &Outlet, batches: usize) -> bool {
-    for _ in 0..batches {
-        let mut batch = Batch::new(Instant::now());
-        while !batch.is_full() {
-            let Some(record) = ring.next() else {
-                to.deliver(batch);
-                return true;
-            };
-            batch.push(&record);
+/// Waits for a reason to look at the rings again.
+async fn wait(
+    watched: &AsyncFd<OwnedFd>,
+    ring: &mut Ring,
+    to: &Outlet,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    tokio::select! {
+        // Cleared before the ring is read: what is added meanwhile makes it ready again.
+        ready = watched.readable() => ready?.clear_ready(),
+        // A record that is added while another is held wakes nobody (`bpf_ringbuf_commit` tells only a reader
+        // that had caught up), so each release is followed by a look.
+        () = ring.released.notified() => {}
+        () = to.asked() => {
+            let at = Instant::now();
+            if ring.drain(to, TURN).await? == Left::Nothing {
+                to.deliver_when_room(Batch::marker(at)).await;
+            }
         }
-        to.deliver(batch);
+        () = stop.cancelled() => {}
     }
-    false
+    Ok(())
+}
+
+/// Whether a ring has more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    More,
+    Nothing,
+}
+
+/// A ring, and what is under way of it.
+struct Ring {
+    id: u32,
+    map: OwnedFd,
+    reader: Reader,
+    receipts: Arc<Receipts>,
+    /// A release has moved the consumer's position, of this ring or of another.
+    released: Arc<Notify>,
+    /// Of a ring that nobody writes to any more.
+    pin: Option<PathBuf>,
+}
+
+impl Ring {
+    fn open(map: &MapData, pin: Option<PathBuf>, released: &Arc<Notify>) -> anyhow::Result<Self> {
+        let info = map.info()?;
+        let fd = map.fd().as_fd().try_clone_to_owned()?;
+        let reader = Reader::new(&fd, info.max_entries() as usize).context("mapping the ring")?;
+        let released = Arc::clone(released);
+        let receipts = Receipts::new({
+            let (consumer, released) = (Arc::clone(reader.consumer()), Arc::clone(&released));
+            move |position| {
+                consumer.release(position);
+                released.notify_one();
+            }
+        });
+        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin })
+    }
+
+    /// Hands over up to `batches` batches.
+    async fn drain(&mut self, to: &Outlet, batches: usize) -> io::Result<Left> {
+        for _ in 0..batches {
+            let (batch, left) = self.fill()?;
+            to.deliver_when_room(batch).await;
+            // What waits too long for a reader of the events must not keep the programs out. It is printed
+            // all the same, unless the agent is killed.
+            while self.reader.held() > self.reader.size() / 4 && self.receipts.release_oldest() {}
+            if left == Left::Nothing {
+                return Ok(left);
+            }
+        }
+        Ok(Left::More)
+    }
+
+    /// Hands over what there is, up to `end` if that is given.
+    async fn drain_to(&mut self, end: Option<usize>, to: &Outlet) -> io::Result<()> {
+        let behind = |at: usize| end.is_none_or(|end| end.wrapping_sub(at).cast_signed() > 0);
+        while behind(self.reader.next_position()) {
+            if self.drain(to, 1).await? == Left::Nothing {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch of what comes next.
+    fn fill(&mut self) -> io::Result<(Batch, Left)> {
+        let now = Instant::now();
+        let mut batch = Batch::new(now);
+        let left = loop {
+            if batch.is_full() {
+                break Left::More;
+            }
+            match self.reader.read(&mut batch) {
+                Found::Record => {}
+                Found::Nothing => break Left::Nothing,
+                Found::Nonsense => return Err(io::Error::other("the ring is broken: it holds no records")),
+            }
+        };
+        if !batch.is_empty() {
+            batch.carry(self.receipts.issue(self.id, self.reader.next_position()));
+            if left == Left::Nothing && self.pin.is_none() {
+                batch.mark_drained(now);
+            }
+        }
+        Ok((batch, left))
+    }
+
+    /// Removes the pin of a ring of which all is done with; true when that is so.
+    fn retire(&self) -> bool {
+        let Some(pin) = &self.pin else { return false };
+        if self.receipts.open() > 0
+            || self.reader.held() > 0
+            || self.reader.next_position() != self.reader.newest()
+        {
+            return false;
+        }
+        if let Err(error) = std::fs::remove_file(pin) {
+            tracing::warn!("{}: {error}", pin.display());
+        }
+        tracing::info!(ring = %pin.display(), "what the agent before left is counted");
+        true
+    }
+}
+
+/// Opens the ring of an agent before. One that it had printed to its end, and one that cannot be understood,
+/// is told off and removed.
+fn take_over(
+    PinnedRing { number, wire, path }: PinnedRing,
+    map: &MapData,
+    printed: Option<Printed>,
+    released: &Arc<Notify>,
+    ledger: &Ledger,
+) -> Option<Ring> {
+    let mut ring = match Ring::open(map, Some(path), released) {
+        Ok(ring) => ring,
+        Err(error) => {
+            tracing::warn!("ring {number} of an agent before cannot be read: {error:#}");
+            return None;
+        }
+    };
+    if let Some(printed) = printed.filter(|printed| printed.ring == ring.id)
+        && ring.reader.next_position() != printed.position
+        && ring.reader.skip_to(printed.position)
+    {
+        ring.reader.consumer().release(printed.position);
+        tracing::info!("the agent before had printed more than it could note; that is not printed again");
+    }
+    if wire != WIRE_VERSION {
+        let mut lost = 0;
+        while let Ok((batch, left)) = ring.fill() {
+            lost += batch.len() as u64;
+            if left == Left::Nothing {
+                break;
+            }
+        }
+        ledger.lose(Loss::WireVersion, lost);
+        tracing::warn!(
+            lost,
+            "the agent before wrote version {wire} of the records, this one reads version {WIRE_VERSION}"
+        );
+        ring.retire();
+        return None;
+    }
+    Some(ring)
 }
 
 /// Has the programs' own counters read at every scrape.
@@ -91,21 +285,25 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
     let map = object.take_map("COUNTERS").context("the object has no map COUNTERS")?;
     let counters: PerCpuArray<MapData, u64> = PerCpuArray::try_from(map)?;
     ledger.on_refresh(Box::new(move |ledger| {
-        if let Ok(per_cpu) = counters.get(&counter::RING_FULL, 0) {
-            ledger.set_lost(Loss::RingFull, per_cpu.iter().sum());
+        let read = |slot| counters.get(&slot, 0).map_or(0, |per_cpu| per_cpu.iter().sum());
+        // The losses first: a violation that is lost in between is then seen and not yet lost.
+        for (slot, loss) in [
+            (counter::RING_FULL, Loss::RingFull),
+            (counter::OVER_SHARE, Loss::OverShare),
+            (counter::UNREADABLE, Loss::Unreadable),
+            (counter::UNHEARD, Loss::Unheard),
+            (counter::STAMPS_FULL, Loss::StampsFull),
+        ] {
+            ledger.set_lost(loss, read(slot));
         }
+        ledger.set_seen(read(counter::SEEN));
     }));
     Ok(())
 }
 
 /// Has the runs read that the kernel skipped because the program was already running on that CPU: the
 /// program's fdinfo tells (`recursion_misses`, from 5.12).
-fn watch_skipped_runs(object: &Object, ledger: &Ledger) {
-    let programs: Vec<_> = object
-        .programs()
-        .filter(|(name, _)| name.starts_with("common_lsm_audit"))
-        .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
-        .collect();
+fn watch_skipped_runs(programs: Vec<OwnedFd>, ledger: &Ledger) {
     ledger.on_refresh(Box::new(move |ledger| {
         let skipped = programs.iter().filter_map(|fd| {
             let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;

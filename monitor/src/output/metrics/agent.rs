@@ -19,6 +19,7 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
             Source::ALL
                 .map(|source| (vec![("source", source.as_str())], ledger.received_total(source) as f64)),
         ),
+        counters(names::SEEN, [(vec![("source", Source::Ebpf.as_str())], ledger.seen_total() as f64)]),
         counters(
             names::LOST,
             Loss::ALL.map(|loss| {

@@ -31,6 +31,10 @@ pub(super) const RECEIVED: Name = name(
     "aa_monitor_events_received_total",
     "Records that a source delivered. A violation that both sources saw is counted by each of them.",
 );
+pub(super) const SEEN: Name = name(
+    "aa_monitor_events_seen_total",
+    "Violations that the programs saw in the kernel. Each is received, or lost at stage capture or record.",
+);
 pub(super) const LOST: Name = name(
     "aa_monitor_events_lost_total",
     "Records that were lost, by where and why. What stages merge and output lost is in the event metrics all the same.",

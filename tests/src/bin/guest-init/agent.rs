@@ -30,10 +30,17 @@ pub(crate) struct Agent(Child);
 impl Agent {
     /// Starts the agent with JSON events in a file; what it says itself goes to a log.
     pub(crate) fn start(source: &str) -> Result<Self> {
-        let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
-        let child = Command::new("/bin/aa-monitor")
+        Self::start_as("/bin/aa-monitor", source, &[])
+    }
+
+    /// Starts this program as the agent, with these arguments too. Several agents in turn share one log.
+    pub(crate) fn start_as(program: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        let log = File::options().append(true).create(true).open(LOG);
+        let log = log.with_context(|| format!("opening {LOG}"))?;
+        let child = Command::new(program)
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}"), "--source", source])
             .args(["--output", "json", "--output-file", EVENTS])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -111,6 +118,17 @@ impl Agent {
             thread::sleep(Duration::from_millis(20));
         }
         bail!("the agent still runs {} s after SIGTERM", limit.as_secs())
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.0.kill().context("killing the agent")?;
+        self.0.wait().map(drop).context("waiting for the agent")
     }
 
     /// Hands what the agent said to the host.

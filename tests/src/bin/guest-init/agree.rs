@@ -122,6 +122,8 @@ impl Lone {
         let child = Command::new("/bin/aa-monitor")
             .args(["run", "--source", source, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--output", "json", "--output-file", &Self::file(source), "--log-level", "trace"])
+            // Two of them on one machine: not what agents are made for.
+            .args(["--no-pin", "--state-dir", &format!("/tmp/state-{source}")])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

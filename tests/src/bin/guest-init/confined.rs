@@ -28,6 +28,12 @@ pub(crate) fn change_policy(how: &str, path: &str) -> Result<()> {
 
 /// Runs `provoke` under `profile` until it ends.
 pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
+    let output = command(profile, arguments).output();
+    output.with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+}
+
+/// `provoke` under `profile`.
+pub(crate) fn command(profile: &str, arguments: &[String]) -> Command {
     let request = format!("exec {profile}");
     let mut command = Command::new("/bin/provoke");
     command.args(arguments).stdin(Stdio::null());
@@ -38,5 +44,5 @@ pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
     unsafe {
         command.pre_exec(confine);
     }
-    command.output().with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+    command
 }

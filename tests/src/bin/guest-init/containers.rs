@@ -69,13 +69,10 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 
 /// Creates a container, notes the id of its cgroup, lets it run to its end and removes it.
 fn run(id: &str, cgroup: &str) -> Result<u64> {
-    let bundle = bundle(id, cgroup)?;
-    runc(&["create", "--bundle", &bundle.to_string_lossy(), id])?;
-    let folder = Path::new("/sys/fs/cgroup").join(cgroup.trim_start_matches('/'));
-    let inode = fs::metadata(&folder).with_context(|| format!("looking at {}", folder.display()))?.ino();
+    let inode = create(id, cgroup, &["--times", &TIMES.to_string(), "open", "/lab/secret"])?;
     runc(&["start", id])?;
     let start = Instant::now();
-    while !runc(&["state", id])?.contains("\"stopped\"") {
+    while !ended(id)? {
         ensure!(start.elapsed() < END_LIMIT, "{id} still runs after {} s", END_LIMIT.as_secs());
         thread::sleep(Duration::from_millis(50));
     }
@@ -83,20 +80,34 @@ fn run(id: &str, cgroup: &str) -> Result<u64> {
     Ok(inode)
 }
 
-/// Writes an OCI bundle whose process reads what its profile does not grant.
-fn bundle(id: &str, cgroup: &str) -> Result<PathBuf> {
+/// Creates a container that will run `provoke` with these arguments; the answer is its cgroup's id.
+pub(crate) fn create(id: &str, cgroup: &str, arguments: &[&str]) -> Result<u64> {
+    let bundle = bundle(id, cgroup, arguments)?;
+    runc(&["create", "--bundle", &bundle.to_string_lossy(), id])?;
+    let folder = Path::new("/sys/fs/cgroup").join(cgroup.trim_start_matches('/'));
+    Ok(fs::metadata(&folder).with_context(|| format!("looking at {}", folder.display()))?.ino())
+}
+
+/// Whether a container's process has ended.
+pub(crate) fn ended(id: &str) -> Result<bool> {
+    Ok(runc(&["state", id])?.contains("\"stopped\""))
+}
+
+/// Writes an OCI bundle whose process does what its profile does not grant.
+fn bundle(id: &str, cgroup: &str, arguments: &[&str]) -> Result<PathBuf> {
     let bundle = PathBuf::from("/tmp").join(id);
     for folder in ["proc", "dev", "bin", "lab"] {
         fs::create_dir_all(bundle.join("rootfs").join(folder))?;
     }
     fs::copy("/bin/provoke", bundle.join("rootfs/bin/provoke")).context("copying provoke")?;
     fs::write(bundle.join("rootfs/lab/secret"), "not for everyone\n")?;
+    let arguments: String = arguments.iter().map(|argument| format!(", {argument:?}")).collect();
     let config = format!(
         r#"{{
   "ociVersion": "1.0.2",
   "process": {{
     "user": {{ "uid": 0, "gid": 0 }},
-    "args": [ "/bin/provoke", "--times", "{TIMES}", "open", "/lab/secret" ],
+    "args": [ "/bin/provoke"{arguments} ],
     "env": [ "PATH=/bin" ],
     "cwd": "/",
     "noNewPrivileges": true,
@@ -114,7 +125,7 @@ fn bundle(id: &str, cgroup: &str) -> Result<PathBuf> {
     Ok(bundle)
 }
 
-fn runc(arguments: &[&str]) -> Result<String> {
+pub(crate) fn runc(arguments: &[&str]) -> Result<String> {
     let (out, err) = ("/tmp/runc.out", "/tmp/runc.err");
     // Files, not pipes: the container inherits them and would keep a pipe open.
     let status = Command::new("/sbin/runc")

@@ -9,6 +9,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 mod agent;
 mod agree;
+mod auditd;
 mod confined;
 mod console;
 mod containers;
@@ -17,7 +18,9 @@ mod counters;
 mod kernel_log;
 mod machine;
 mod records;
+mod restart;
 mod smoke;
+mod storm;
 mod victim;
 mod workload;
 
@@ -56,6 +59,9 @@ fn play(report: &mut Report) -> Result<()> {
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
         "containers" => containers::play(report),
+        "storm" => storm::play(report),
+        "restart" => restart::play(report, false),
+        "upgrade" => restart::play(report, true),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }

@@ -16,6 +16,7 @@ mod kernel;
 mod mounts;
 mod processes;
 mod sockets;
+mod streams;
 
 /// An operation: its name, the arguments it takes, and the function that performs it.
 type Operation = (&'static str, &'static str, Perform);
@@ -28,8 +29,14 @@ enum Perform {
     Two(fn(&str, &str) -> nix::Result<()>),
 }
 
-const OPERATIONS: [&[Operation]; 5] =
-    [files::OPERATIONS, kernel::OPERATIONS, mounts::OPERATIONS, processes::OPERATIONS, sockets::OPERATIONS];
+const OPERATIONS: [&[Operation]; 6] = [
+    files::OPERATIONS,
+    kernel::OPERATIONS,
+    mounts::OPERATIONS,
+    processes::OPERATIONS,
+    sockets::OPERATIONS,
+    streams::OPERATIONS,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
