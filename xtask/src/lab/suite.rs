@@ -67,43 +67,15 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone; both tell the same",
         boots: &[
             ROUND,
-            Boot {
-                name: "ebpf",
-                scenario: "smoke",
-                source: "auto",
-                kernel: "audit=0",
-                limit: LIMIT,
-                counting: false,
-            },
-            Boot {
-                name: "audit",
-                scenario: "smoke",
-                source: "audit",
-                kernel: "",
-                limit: LIMIT,
-                counting: false,
-            },
-            Boot {
-                name: "agree",
-                scenario: "agree",
-                source: "each",
-                kernel: "",
-                limit: LIMIT,
-                counting: false,
-            },
+            Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
+            Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
+            Boot { name: "agree", scenario: "agree", source: "each", kernel: "", limit: LIMIT },
         ],
     },
     Suite {
         name: "containers",
         about: "denials in runc containers name the profile and carry the container's cgroup",
-        boots: &[Boot {
-            name: "runc",
-            scenario: "containers",
-            source: "auto",
-            kernel: "",
-            limit: LIMIT,
-            counting: false,
-        }],
+        boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
     },
     Suite {
         name: "storm",
@@ -121,14 +93,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
-        boots: &[Boot {
-            name: "records",
-            scenario: "records",
-            source: "none",
-            kernel: "",
-            limit: LIMIT,
-            counting: false,
-        }],
+        boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],
     },
 ];
 
