@@ -7,29 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bstr::ByteVec as _;
 
+use self::clean::Clean;
+use self::seeds::Seeds;
 use crate::place;
+use crate::setup;
 use crate::step::Step;
 use crate::vm::Tally;
 
-/// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 10] = [
-    "auditd",
-    "journal_export",
-    "journal_json",
-    "kmsg",
-    "line",
-    "log",
-    "netlink",
-    "syslog",
-    "user_avc",
-    "wire",
-];
+mod clean;
+mod seeds;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const PROFILE: &str = "fuzz";
 
 /// What makes the compiler count edges and comparisons for libFuzzer.
 const FLAGS: [&str; 7] = [
@@ -42,46 +35,85 @@ const FLAGS: [&str; 7] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// Fuzzes what parses bytes from outside, each target for the same time.
+/// The machine that this has to fit has two cores.
+const AT_ONCE: usize = 2;
+
+/// Fuzzes what parses bytes from outside: two targets at once, each for the same time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long each target runs.
+    /// How long each target runs; so ten of them at 10 minutes take 50, two at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     minutes: u64,
-    /// A target; may be given several times [default: all].
-    #[arg(long = "target", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
+    /// A target, a file of fuzz/targets; may be given several times [default: all].
+    #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
 }
 
 /// Runs what the arguments ask for; true when nothing was found.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let targets: Vec<&str> = match &arguments.targets[..] {
-        [] => TARGETS.to_vec(),
-        some => some.iter().map(String::as_str).collect(),
-    };
-    let tally = play(&targets, arguments.minutes * 60)?;
+    setup::fuzz()?;
+    let known = targets()?;
+    let targets = if arguments.targets.is_empty() { &known } else { &arguments.targets };
+    if let Some(wrong) = targets.iter().find(|target| !known.contains(target)) {
+        bail!("no fuzz target is called {wrong}; there are {}", known.join(", "));
+    }
+    let programs = build()?;
+    let tally = play(&programs, &Seeds::plant()?, targets, Duration::from_secs(arguments.minutes * 60))?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
 }
 
-/// Every target for a minute.
+/// Every target for a minute, but for those whose very program has had its minute.
 pub(crate) fn smoke() -> Result<Tally> {
-    play(&TARGETS, 60)
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (programs, seeds, clean) = (build()?, Seeds::plant()?, Clean::open()?);
+    let (mut tally, mut due, mut done) = (Tally::default(), Vec::new(), Vec::new());
+    for target in targets()? {
+        let is_done = clean.has(&target, &programs.join(&target), &seeds.of(&target))?;
+        if is_done { &mut done } else { &mut due }.push(target);
+    }
+    if !done.is_empty() {
+        println!("  already fuzzed this build of {}", done.join(", "));
+        tally.passed += u32::try_from(done.len())?;
+    }
+    for pair in due.chunks(AT_ONCE) {
+        let part = play(&programs, &seeds, pair, MINUTE)?;
+        if part.failed == 0 {
+            for target in pair {
+                clean.note(target, &programs.join(target), &seeds.of(target))?;
+            }
+        }
+        tally += part;
+    }
+    Ok(tally)
 }
 
-/// Two targets at a time: the machine that this has to fit has two cores.
-fn play(targets: &[&str], seconds: u64) -> Result<Tally> {
-    let programs = build()?;
-    let seeds = seeds()?;
+/// The files of fuzz/targets.
+fn targets() -> Result<Vec<String>> {
+    let folder = place::workspace().join("fuzz/targets");
+    let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut targets: Vec<_> = names.filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned())).collect();
+    targets.sort();
+    ensure!(!targets.is_empty(), "there is no target in {}", folder.display());
+    Ok(targets)
+}
+
+/// Runs targets, [`AT_ONCE`] at a time.
+fn play(programs: &Path, seeds: &Seeds, targets: &[String], time: Duration) -> Result<Tally> {
     let mut tally = Tally::default();
-    for pair in targets.chunks(2) {
-        println!("  fuzzing {} for {seconds} s", pair.join(" and "));
+    for group in targets.chunks(AT_ONCE) {
+        println!("  fuzzing {} for {} s", group.join(" and "), time.as_secs());
         let ends: Vec<_> = thread::scope(|scope| {
-            let running: Vec<_> =
-                pair.iter().map(|target| scope.spawn(|| fuzz(&programs, &seeds, target, seconds))).collect();
+            let running: Vec<_> = group
+                .iter()
+                .map(|target| {
+                    scope.spawn(move || fuzz(&programs.join(target), &seeds.of(target), target, time))
+                })
+                .collect();
             running.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });
-        for (target, end) in pair.iter().zip(ends) {
+        for (target, end) in group.iter().zip(ends) {
             match end {
                 Ok(Ok(summary)) => {
                     tally.passed += 1;
@@ -99,72 +131,71 @@ fn play(targets: &[&str], seconds: u64) -> Result<Tally> {
 }
 
 fn build() -> Result<PathBuf> {
-    let folder = place::workspace().join("target/fuzz");
+    let folder = place::fuzz();
     let step = Step { name: "building the fuzz targets", way_out: "mend the code above" };
     step.run(
         Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--release", "--bins", "--target", TRIPLE, "--target-dir"])
+            .args(["build", "--quiet", "--locked", "--package", "aa-monitor-fuzz", "--bins"])
+            .args(["--features", "libfuzzer", "--profile", PROFILE, "--target", TRIPLE, "--target-dir"])
             .arg(&folder)
             .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
-            .current_dir(place::workspace().join("fuzz")),
+            .current_dir(place::workspace()),
     )?;
-    Ok(folder.join(TRIPLE).join("release"))
+    Ok(folder.join(TRIPLE).join(PROFILE))
 }
 
 /// Runs one target; libFuzzer's own summary, or what it found and where the input is.
-fn fuzz(programs: &Path, seeds: &Path, target: &str, seconds: u64) -> Result<String> {
-    let corpus = place::workspace().join("target/fuzz/corpus").join(target);
-    let findings = place::workspace().join("target/fuzz/findings");
+fn fuzz(program: &Path, seeds: &Path, target: &str, time: Duration) -> Result<String> {
+    let corpus = place::fuzz().join("corpus").join(target);
+    let findings = place::fuzz().join("findings");
     for folder in [&corpus, &findings] {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    let output = Command::new(programs.join(target))
+    let output = Command::new(program)
         .args([
-            format!("-max_total_time={seconds}"),
+            format!("-max_total_time={}", time.as_secs()),
             format!("-artifact_prefix={}/{target}-", findings.display()),
         ])
         .args(["-timeout=10", "-rss_limit_mb=1024", "-max_len=8192", "-print_final_stats=1"])
-        .args([&corpus, &seeds.join(if target == "wire" { "wire" } else { "text" })])
+        .args([corpus.as_path(), seeds])
         .output()
-        .with_context(|| format!("starting the fuzz target {target}"))?;
+        .with_context(|| {
+            format!("starting {}; has {target} its lines in fuzz/Cargo.toml?", program.display())
+        })?;
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
-    ensure!(
-        output.status.success(),
-        "{}\n  the input is in {}",
-        lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n"),
-        findings.display()
-    );
+    ensure!(output.status.success(), "{}\n  the input is in {}", complaint(&lines), findings.display());
     let runs = lines.iter().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     Ok(format!("{} inputs, nothing found", runs.map_or("?", str::trim)))
 }
 
-/// Where to begin: what kernels really sent, a file each.
-fn seeds() -> Result<PathBuf> {
-    let folder = place::workspace().join("target/fuzz/seeds");
-    let fixtures = place::workspace().join("tests/fixtures");
-    for kind in ["text", "wire"] {
-        fs::create_dir_all(folder.join(kind)).context("making the folder of seeds")?;
-    }
-    let mut number = 0;
-    let mut plant = |kind: &str, seed: &[u8]| {
-        number += 1;
-        let path = folder.join(kind).join(format!("{number:05}"));
-        fs::write(&path, seed).with_context(|| format!("writing {}", path.display()))
-    };
-    for entry in fs::read_dir(fixtures.join("wire")).context("reading the recorded wire records")? {
-        for line in fs::read_to_string(entry?.path())?.lines() {
-            if let Some(record) = line.strip_prefix("ring ") {
-                plant("wire", &Vec::unescape_bytes(record))?;
-            } else if let Some(record) = line.strip_prefix("audit ") {
-                plant("text", &Vec::unescape_bytes(record))?;
-            }
+/// Of all that libFuzzer says at the end, what was found: the panic's place and message, and its own verdict.
+fn complaint(lines: &[&str]) -> String {
+    let panic = lines.iter().position(|line| line.contains("panicked at"));
+    let said = panic.map_or(&[][..], |at| lines.get(at..(at + 3).min(lines.len())).unwrap_or_default());
+    let verdict =
+        lines.iter().filter(|line| line.starts_with("SUMMARY: ") || line.contains("Test unit written"));
+    said.iter().chain(verdict).copied().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn what_was_found_is_told_without_the_frames() {
+        let said = "INFO: seed\nthread '<unnamed>' (1) panicked at fuzz/src/lib.rs:95:5:\naudit(1.002:3): x\n\
+                    stack backtrace:\n  0: main\n==1== ERROR: libFuzzer: deadly signal\n\
+                    SUMMARY: libFuzzer: deadly signal\nMS: 2 CopyPart\n\
+                    artifact_prefix='f/'; Test unit written to f/line-crash-1\nstat::peak_rss_mb: 98";
+        let lines: Vec<_> = said.lines().collect();
+        let told = complaint(&lines);
+        for part in
+            ["panicked at fuzz/src/lib.rs:95:5:\naudit(1.002:3): x", "deadly signal", "f/line-crash-1"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
         }
+        assert!(!told.contains("0: main"), "{told}");
+        assert_eq!(complaint(&["SUMMARY: libFuzzer: timeout"]), "SUMMARY: libFuzzer: timeout");
     }
-    for entry in fs::read_dir(fixtures.join("records")).context("reading the recorded records")? {
-        for line in fs::read(entry?.path())?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            plant("text", line)?;
-        }
-    }
-    Ok(folder)
 }

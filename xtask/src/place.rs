@@ -24,3 +24,8 @@ pub(crate) fn bench() -> PathBuf {
 pub(crate) fn lab() -> PathBuf {
     workspace().join("target/lab")
 }
+
+/// Fuzz programs, their seeds and corpora, and what they found.
+pub(crate) fn fuzz() -> PathBuf {
+    workspace().join("target/fuzz")
+}

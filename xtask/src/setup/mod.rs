@@ -25,10 +25,16 @@ pub(crate) fn lab() -> Result<()> {
     build()
 }
 
+/// What the fuzz targets are linked with.
+pub(crate) fn fuzz() -> Result<()> {
+    packages::bring(&packages::FUZZ)
+}
+
 /// Everything.
 pub(crate) fn all() -> Result<()> {
     crates::bring()?;
     lab()?;
+    fuzz()?;
     CARGO_DENY.bring()?;
     promtool().map(drop)
 }
