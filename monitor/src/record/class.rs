@@ -36,6 +36,11 @@ pub fn classify(kernel_class: Option<&[u8]>, violation: &Violation<'_>) -> Class
     }
 }
 
+/// Whether an operation is a change of the policy itself.
+pub(super) fn changes_policy(operation: &[u8]) -> bool {
+    of_operation(operation) == Some(Class::Policy)
+}
+
 /// The class an operation belongs to whatever the keys; None when several share the word or it is unknown.
 fn of_operation(operation: &[u8]) -> Option<Class> {
     let class = match operation {

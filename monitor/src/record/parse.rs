@@ -4,7 +4,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 use thiserror::Error;
 
-use super::class::classify;
+use super::class::{changes_policy, classify};
 use super::fields::{Field, Scanner, Value, word};
 use super::hex;
 use super::violation::{AuditId, Class, Origin, Verdict, Violation};
@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
             violation.capname = violation.name.take();
         }
         violation.others = others.into_bump_slice();
-        let change = operation.is_some() && violation.class == Class::Policy;
+        let change = changes_policy(violation.operation);
         if violation.verdict == Verdict::Status && change && refused(violation.error) {
             violation.verdict = Verdict::Denied;
         }

@@ -323,6 +323,11 @@ fn reads_the_records_of_each_class() {
             },
         ),
         (
+            "an error about no policy change is not a refused one",
+            r#"apparmor="STATUS" operation="create" error=-13"#,
+            Violation { error: Some(-13), ..stamped(Verdict::Status, Class::Policy, "create") },
+        ),
+        (
             "a message without an operation",
             r#"apparmor="STATUS" info="AppArmor Filesystem Enabled" pid=1 comm="swapper/0""#,
             Violation {
