@@ -10,6 +10,7 @@ use crate::capture::audit::split_record;
 use crate::capture::{Batch, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::merge::{Event, Merger, SeenBy, Sighting};
+use crate::node;
 use crate::record::{self, Origin, ParseError, Senders, Violation};
 
 /// The stages between capture and output, run by one task: a record is never handed from thread to thread.
@@ -30,7 +31,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         let merger = Merger::new(both_since.is_some());
         let since = both_since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
         let both_since = since.map_or(0, |since| since.as_nanos() as u64);
-        Self { ledger, merger, both_since, senders: Senders::of_users(bus_users()), output }
+        Self { ledger, merger, both_since, senders: Senders::of_users(node::bus_users()), output }
     }
 
     /// Runs until both sources have ended, then counts what still waits for a second sighting.
@@ -136,13 +137,6 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {
         (self.output)(&Event::unresolved(violation, seen_by));
     }
-}
-
-/// The users whose bus daemons are believed: root, and the one that the system bus runs as on this machine
-/// (Debian calls it messagebus, Fedora dbus).
-fn bus_users() -> Vec<u32> {
-    let uid = |name| nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
-    std::iter::once(0).chain(["messagebus", "dbus"].into_iter().filter_map(uid)).collect()
 }
 
 /// What turns the kernel's boot time into nanoseconds since the epoch; taken anew for each batch, because
