@@ -4,6 +4,7 @@
 //! aa-monitor-bench make RECORDS OUT CORPUS..   a log of so many records of the recorded mix
 //! aa-monitor-bench tell FILE                   what each record says, a line each
 //! aa-monitor-bench time FILE                   how long reading all of them takes
+//! aa-monitor-bench replay FILE                 how long counting all of them takes, file and all
 //! ```
 //!
 //! `tell` and `time` are also what the program around libapparmor's parser (libapparmor.c) does, with the
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 
 mod allocations;
 mod mix;
+mod replay;
 mod tell;
 mod time;
 
@@ -43,7 +45,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         ["tell", file] => tell::all(&read(file)?),
         ["time", file] => time::all(&read(file)?),
-        _ => bail!("usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE"),
+        ["replay", file] => replay::all(file),
+        _ => bail!("usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE | replay FILE"),
     }
 }
 

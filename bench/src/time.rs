@@ -43,7 +43,8 @@ pub(crate) fn all(log: &[u8]) -> Result<()> {
     .context("writing the result")
 }
 
-fn now() -> Result<Duration> {
+/// What this thread has had of a processor.
+pub(crate) fn now() -> Result<Duration> {
     let now = ClockId::CLOCK_THREAD_CPUTIME_ID.now().context("reading the thread's clock")?;
     Ok(now.into())
 }

@@ -1,6 +1,6 @@
 //! Programs that time themselves, in turns, on one core.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Step;
 
-/// A program that prints a [`Run`] when asked to `time` a file.
+/// A program that prints a [`Run`] when asked to do something with a file.
 #[derive(Debug)]
 pub(crate) struct Contender {
     /// For the table.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
+    /// What it is asked to do.
+    pub(crate) task: &'static str,
 }
 
 /// One reading of a whole log.
@@ -28,6 +30,9 @@ pub(crate) struct Run {
     /// How often the allocator was asked, where the program counts that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) allocations: Option<u64>,
+    /// The most memory it had, where the program tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_kib: Option<u64>,
 }
 
 impl Run {
@@ -49,19 +54,25 @@ pub(crate) struct Runs {
 }
 
 /// Lets the contenders read a log, one after the other, so many times.
-pub(crate) fn in_turns(contenders: &[Contender], log: &std::path::Path, times: u32) -> Result<Vec<Runs>> {
+pub(crate) fn in_turns(contenders: &[Contender], log: &Path, times: u32) -> Result<Vec<Runs>> {
     pin()?;
     let mut all = vec![Vec::new(); contenders.len()];
     for _ in 0..times {
         for (contender, runs) in contenders.iter().zip(&mut all) {
-            let step = Step { name: &contender.name, way_out: "run the command by hand" };
-            let end = step.finish(Command::new(&contender.program).arg("time").arg(log))?;
-            ensure!(end.success, "{}: {}", contender.name, end.text());
-            let run: Run = serde_json::from_str(&end.stdout).context("reading a bench program's result")?;
-            runs.push(run);
+            runs.push(contender.run(log)?);
         }
     }
     Ok(contenders.iter().zip(all).map(|(contender, runs)| summarise(&contender.name, runs)).collect())
+}
+
+impl Contender {
+    /// One reading of a log.
+    pub(crate) fn run(&self, log: &Path) -> Result<Run> {
+        let step = Step { name: &self.name, way_out: "run the command by hand" };
+        let end = step.finish(Command::new(&self.program).arg(self.task).arg(log))?;
+        ensure!(end.success, "{}: {}", self.name, end.text());
+        serde_json::from_str(&end.stdout).context("reading a bench program's result")
+    }
 }
 
 fn summarise(name: &str, runs: Vec<Run>) -> Runs {
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_middle_run_counts() {
-        let run = |nanos| Run { records: 10, understood: 10, nanos, allocations: None };
+        let run = |nanos| Run { records: 10, understood: 10, nanos, allocations: None, peak_kib: None };
         let runs = summarise("x", vec![run(900), run(100), run(200)]);
         assert_eq!((runs.fastest, runs.median, runs.slowest), (10.0, 20.0, 90.0));
     }
