@@ -63,9 +63,23 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts `aa-monitor run` on a port of its own, and waits until it serves.
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_by(&[], args)
+    }
+
+    /// The same by a program that changes something about its process and becomes the agent.
+    pub(crate) fn start_by(program: &[&str], args: &[&str]) -> Self {
         let args = [&["run", "--listen", "127.0.0.1:0"], args].concat();
+        let mut command = command(&args);
+        if let [program, flags @ ..] = program {
+            let mut by = Command::new(program);
+            by.args(flags).arg(command.get_program()).args(command.get_args());
+            for (name, _) in command.get_envs() {
+                by.env_remove(name);
+            }
+            command = by;
+        }
         let mut child =
-            command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("aa-monitor starts");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("aa-monitor starts");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
         let (to, log) = channel();
         std::thread::spawn(move || {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::agent::output;
 
 /// What every kernel of the lab reports; newer ones add io_uring and user namespaces.
-const CLASSES: [&str; 11] = [
+const CLASSES: [&str; 12] = [
     "capability",
     "change_profile",
     "exec",
@@ -17,6 +17,7 @@ const CLASSES: [&str; 11] = [
     "link",
     "mount",
     "network",
+    "policy",
     "ptrace",
     "rlimit",
     "signal",
@@ -43,6 +44,10 @@ fn every_line_of_four_kernels_is_a_violation() {
         let newer = if kernel == "6.1" { &[][..] } else { &NEWER };
         let want: BTreeSet<&str> = CLASSES.iter().chain(newer).copied().collect();
         assert_eq!(all("class"), want, "{kernel}");
-        assert_eq!(all("verdict"), BTreeSet::from(["allowed", "audit", "denied", "killed"]), "{kernel}");
+        assert_eq!(
+            all("verdict"),
+            BTreeSet::from(["allowed", "audit", "denied", "killed", "status"]),
+            "{kernel}"
+        );
     }
 }

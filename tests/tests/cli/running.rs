@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,31 @@ fn a_taken_port_is_told_and_ends_the_second_agent() {
     assert_eq!(second.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
     assert_eq!(agent.request("GET", "/livez").1, "ok\n", "the first one serves on");
+}
+
+#[test]
+fn without_privileges_each_source_says_what_it_lacks_and_the_agent_serves_on() {
+    // What takes root's capabilities away; anybody else has none.
+    let without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"];
+    let root = nix::unistd::geteuid().is_root();
+    let mut agent = Agent::start_by(if root { &without } else { &[] }, &[]);
+    let audit = agent.wait_for("source=audit");
+    assert!(audit.contains("CAP_AUDIT_READ") && audit.contains("which this process lacks"), "{audit}");
+    let ebpf = agent.wait_for("source=ebpf");
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let want = if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        "CONFIG_DEBUG_INFO_BTF"
+    } else if enabled.is_ok_and(|word| word.trim() == "Y") {
+        "CAP_BPF"
+    } else {
+        "AppArmor is not built in"
+    };
+    assert!(ebpf.contains(want), "want {want}: {ebpf}");
+    assert_eq!(agent.request("GET", "/livez").1, "ok\n");
+    for source in ["ebpf", "audit"] {
+        let row = format!("aa_monitor_source_up{{source=\"{source}\"}} 0");
+        assert!(agent.metrics().lines().any(|line| line == row), "{row}");
+    }
 }
 
 #[test]
