@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub const ENFORCE: &str = "lab-enforce";
 /// The same in complain mode.
 pub const COMPLAIN: &str = "lab-complain";
+/// Stops at the first violation.
+const KILL: &str = "lab-kill";
 
 /// What a series of the counter says, beside the number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +30,8 @@ pub struct Key {
 pub struct Act {
     /// The profile.
     pub profile: &'static str,
+    /// The hat of that profile which the records name, when it is one that the operation moves to.
+    pub hat: Option<&'static str>,
     /// What AppArmor does about it.
     pub verdict: &'static str,
     /// The arguments of `provoke`; `{victim}` is the process id of an unconfined process.
@@ -70,12 +74,15 @@ const ALIKE: &[Row] = &[
     (&["rlimit", "2048"], 2, &[("rlimit", "setrlimit")]),
     (&["change_profile", "lab-target"], 1, &[("change_profile", "change_profile")]),
     (&["change_onexec", "lab-target"], 1, &[("change_profile", "change_onexec")]),
+    (&["mmap", "/lab/granted/file"], 2, &[("file", "file_mmap")]),
+    (&["mprotect", "/lab/granted/file"], 1, &[("file", "file_mprotect")]),
 ];
 
-/// The same, on kernels that mediate it.
+/// The same, on kernels that mediate it. Complain mode lets a task into one user namespace, and nothing of it may
+/// make another.
 const NEWER: &[(&str, Row)] = &[
     ("io_uring", (&["io_uring"], 2, &[("io_uring", "uring_sqpoll")])),
-    ("namespaces/userns_create", (&["userns"], 2, &[("userns", "userns_create")])),
+    ("namespaces/mask", (&["userns"], 1, &[("userns", "userns_create")])),
 ];
 
 /// An enforcing profile stops these at their first record.
@@ -83,6 +90,11 @@ const ENFORCED: &[Row] = &[
     (&["create", "/lab/new"], 2, &[("file", "mknod")]),
     (&["lock", "/lab/secret"], 1, &[("file", "open")]),
     (&["connect", "127.0.0.1:9"], 1, &[("network", "create")]),
+    // Debian's kernels mediate message queues as files, whose path is the name alone. Complain mode reports this
+    // as allowed, and refuses it too.
+    (&["mqueue", "aamq"], 1, &[("file", "open")]),
+    // The rule names a profile that is not loaded.
+    (&["exec", "/lab/nowhere"], 1, &[("exec", "exec")]),
 ];
 
 /// Complain mode lets them go on to the next.
@@ -92,36 +104,47 @@ const COMPLAINED: &[Row] = &[
     (&["lock", "/lab/secret"], 1, &[("file", "open"), ("file", "file_lock")]),
     (&["connect", "127.0.0.1:9"], 1, &[("network", "create"), ("network", "connect")]),
     (&["change_hat", "nohat"], 1, &[("change_profile", "change_hat")]),
+    // A program without a rule goes on in a learning profile.
+    (&["exec", "/bin/true"], 1, &[("exec", "exec"), ("file", "file_mmap")]),
+];
+
+/// In a hat of the profile.
+const IN_HAT: Row = (&["in_hat", "hat", "/lab/secret"], 2, &[("file", "open")]);
+
+/// Permitted, and reported because the rule says `audit`.
+const AUDITED: &[Row] = &[
+    (&["open", "/lab/audited"], 2, &[("file", "open")]),
+    (&["exec", "/lab/audited-transition"], 1, &[("exec", "exec")]),
 ];
 
 /// All acts, in the order in which they must be performed.
 pub fn all() -> Vec<Act> {
-    let mut acts = Vec::new();
-    for (profile, verdict, own) in [(ENFORCE, "denied", ENFORCED), (COMPLAIN, "allowed", COMPLAINED)] {
-        let alike = ALIKE.iter().chain(own).map(|row| (None, *row));
-        let newer = NEWER.iter().map(|(needs, row)| (Some(*needs), *row));
-        for (needs, (provoke, times, records)) in alike.chain(newer) {
-            acts.push(Act { profile, verdict, provoke, times, records, needs });
-        }
-    }
-    let audited = Act {
-        profile: ENFORCE,
-        verdict: "audit",
-        provoke: &["open", "/lab/audited"],
-        times: 2,
-        records: &[("file", "open")],
+    let act = |profile, verdict, (provoke, times, records): Row| Act {
+        profile,
+        hat: None,
+        verdict,
+        provoke,
+        times,
+        records,
         needs: None,
     };
-    acts.push(audited);
-    acts.push(Act {
-        profile: "lab-kill",
-        verdict: "killed",
-        times: 1,
-        provoke: &["open", "/lab/secret"],
-        ..audited
-    });
+    let mut acts = Vec::new();
+    for (profile, verdict, own) in [(ENFORCE, "denied", ENFORCED), (COMPLAIN, "allowed", COMPLAINED)] {
+        acts.extend(ALIKE.iter().chain(own).map(|row| act(profile, verdict, *row)));
+        acts.extend(
+            NEWER.iter().map(|(needs, row)| Act { needs: Some(needs), ..act(profile, verdict, *row) }),
+        );
+        acts.push(Act { hat: Some("hat"), ..act(profile, verdict, IN_HAT) });
+    }
+    acts.extend(AUDITED.iter().map(|row| act(ENFORCE, "audit", *row)));
+    acts.push(act(KILL, "killed", (&["open", "/lab/secret"], 1, &[("file", "open")])));
     acts
 }
+
+/// Changes of the policy itself, each a record with the verdict `status`: what apparmor_parser is told, and the
+/// operation that the kernel reports.
+pub const POLICY: [(&str, &str); 3] =
+    [("--add", "profile_load"), ("--replace", "profile_replace"), ("--remove", "profile_remove")];
 
 /// Operations that can be repeated for hours and leave nothing behind, whatever the profile's mode.
 const LASTING: [&str; 11] = [
@@ -143,7 +166,8 @@ pub fn lasting() -> Vec<Act> {
     let mut acts: Vec<Act> = all()
         .into_iter()
         .filter(|act| {
-            act.provoke.first().is_some_and(|name| LASTING.contains(name)) && act.verdict != "killed"
+            act.provoke.first().is_some_and(|name| LASTING.contains(name))
+                && ["denied", "allowed"].contains(&act.verdict)
         })
         .map(|act| Act { times: 1, ..act })
         .collect();
@@ -161,7 +185,7 @@ pub fn counts<'a>(acts: impl IntoIterator<Item = &'a Act>) -> BTreeMap<Key, u64>
                 verdict: act.verdict.to_owned(),
                 class: (*class).to_owned(),
                 operation: (*operation).to_owned(),
-                profile: act.profile.to_owned(),
+                profile: act.hat.map_or(act.profile.to_owned(), |hat| format!("{}//{hat}", act.profile)),
             };
             *counts.entry(key).or_insert(0) += u64::from(act.times);
         }
@@ -225,6 +249,10 @@ mod tests {
             (key.verdict.as_str(), key.operation.as_str(), key.profile.as_str())
                 == ("denied", "open", "lab-enforce")
         });
-        assert_eq!(open.map(|(_, n)| n), Some(5), "three opens, one for writing, one for a lock");
+        assert_eq!(
+            open.map(|(_, n)| n),
+            Some(6),
+            "three opens, one for writing, one for a lock, one of a queue"
+        );
     }
 }

@@ -27,13 +27,15 @@ const MODULES: [&str; 8] = [
 ];
 
 /// Files that the acts work on: path, permissions, content.
-const LAB_FILES: [(&str, u32, &str); 6] = [
+const LAB_FILES: [(&str, u32, &str); 8] = [
     ("lab/secret", 0o644, "not for everyone\n"),
     ("lab/audited", 0o644, "readable, and reported\n"),
     ("lab/doomed", 0o644, "to be removed\n"),
     ("lab/granted/file", 0o644, "for everyone\n"),
     // Executable, but no program: AppArmor is asked, and then nothing runs.
     ("lab/not-a-program", 0o755, "\u{0}nothing\n"),
+    ("lab/nowhere", 0o755, "\u{0}nothing\n"),
+    ("lab/audited-transition", 0o755, "\u{0}nothing\n"),
     ("lab/mnt/empty", 0o644, ""),
 ];
 
@@ -49,7 +51,9 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
     userland.add(&mut archive, "usr/sbin/runc", "sbin/runc")?;
-    archive.put("bin/sh", Node::Link("busybox".into()));
+    for applet in ["sh", "true"] {
+        archive.put(&format!("bin/{applet}"), Node::Link("busybox".into()));
+    }
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
     for profiles in ["lab.profiles", "late.profiles"] {
         let from = place::workspace().join("tests/guest").join(profiles);

@@ -17,13 +17,15 @@ use crate::agent::keep;
 use crate::confined;
 use crate::console::Report;
 use crate::machine::supported;
+use crate::records::LATE;
 use crate::victim::Victim;
 
 /// How long loading the programs, and later the last event, may take on an emulated machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What only one of the two can know, or says of itself.
-const OWN: [&str; 6] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime"];
+/// What only one of the two can know, or says of itself. (The kernel looks the path of the program up while it
+/// writes the text: security/apparmor/task.c.)
+const OWN: [&str; 7] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime", "execpath"];
 
 /// Files whose opening is denied: until both agents are up, and at the end.
 const NUDGE: &str = "/lab/nudge";
@@ -41,7 +43,9 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     for agent in &agents {
         agent.wait_until(|events| events.contains(NUDGE), || open(NUDGE))?;
     }
-    confined::load("/etc/apparmor.d/late.profiles")?;
+    for (how, _) in acts::POLICY {
+        confined::change_policy(how, LATE)?;
+    }
     for act in acts::all().iter().filter(|act| supported(act)) {
         confined::provoke(act.profile, &victim.arguments(act))?;
     }

@@ -9,11 +9,20 @@ use anyhow::{Context, Result, ensure};
 
 /// Compiles and loads profiles. They must be new to the kernel.
 pub(crate) fn load(path: &str) -> Result<()> {
+    change_policy("--add", path)
+}
+
+/// Adds, replaces or removes the profiles of a file.
+pub(crate) fn change_policy(how: &str, path: &str) -> Result<()> {
     let end = Command::new("/sbin/apparmor_parser")
-        .args(["--add", "--skip-cache", "--quiet", path])
+        .args([how, "--skip-cache", "--quiet", path])
         .output()
         .context("starting apparmor_parser")?;
-    ensure!(end.status.success(), "apparmor_parser {path}: {}", String::from_utf8_lossy(&end.stderr).trim());
+    ensure!(
+        end.status.success(),
+        "apparmor_parser {how} {path}: {}",
+        String::from_utf8_lossy(&end.stderr).trim()
+    );
     Ok(())
 }
 

@@ -29,7 +29,7 @@ impl KernelLog {
                     let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
                     let text =
                         text.lines().next().and_then(|line| line.split_once(';')).map(|(_, text)| text);
-                    records.extend(text.filter(|text| text.contains(" apparmor=")).map(str::to_owned));
+                    records.extend(text.filter(|text| text.contains("apparmor=\"")).map(str::to_owned));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(records),
                 // The ring has overtaken the reader; the next read continues at what is left.

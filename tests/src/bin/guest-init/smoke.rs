@@ -15,6 +15,7 @@ use crate::console::{Report, say};
 use crate::counters::{EVENTS, LOST, RECEIVED, compare, counted, equal, settle};
 use crate::kernel_log::KernelLog;
 use crate::machine;
+use crate::records::LATE;
 use crate::victim::Victim;
 
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -41,9 +42,11 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
 
     let acts: Vec<Act> = acts::all().into_iter().filter(machine::supported).collect();
     report.check("profiles enforce and complain", perform(&acts, &victim));
-    confined::load("/etc/apparmor.d/late.profiles")?;
     let mut want = acts::counts(&acts);
-    want.insert(policy_load(), 1);
+    for (how, operation) in acts::POLICY {
+        confined::change_policy(how, LATE)?;
+        want.insert(policy(operation), 1);
+    }
     let total: u64 = want.values().sum();
 
     let (text, samples) = settle(total)?;
@@ -72,12 +75,12 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
 const NODE_EVENTS: &str = "apparmor_node_events_total";
 const LAST: &str = "apparmor_last_event_timestamp_seconds";
 
-/// The record about `late.profiles`.
-fn policy_load() -> Key {
+/// The record about a change of `late.profiles`.
+fn policy(operation: &str) -> Key {
     Key {
         verdict: "status".into(),
         class: "policy".into(),
-        operation: "profile_load".into(),
+        operation: operation.into(),
         profile: "unconfined".into(),
     }
 }

@@ -6,9 +6,7 @@ use std::ffi::CString;
 
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, delete_module};
-use nix::mqueue::{MQ_OFlag, mq_open};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::stat::Mode;
 use nix::unistd::{chroot, sethostname};
 
 use crate::Operation;
@@ -28,20 +26,25 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         }),
     ),
     ("io_uring", "", Nothing(io_uring)),
-    (
-        "mqueue",
-        "NAME",
-        One(|name| {
-            let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-            mq_open(name.as_c_str(), MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR, Mode::S_IRUSR, None).map(drop)
-        }),
-    ),
+    ("mqueue", "NAME", One(mqueue)),
 ];
 
 fn nice() -> nix::Result<()> {
     #[expect(unsafe_code, reason = "no library call of ours wraps setpriority(2)")]
     // SAFETY: numbers in, a number out.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -5) }).map(drop)
+}
+
+/// Creates a message queue; to the kernel its name has no slash in front.
+fn mqueue(name: &str) -> nix::Result<()> {
+    const DEFAULTS: *const libc::mq_attr = std::ptr::null();
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    #[expect(unsafe_code, reason = "the C library's mq_open, given no attributes, hands something else over")]
+    // SAFETY: the kernel reads the name, which ends in NUL and outlives the call; null asks for the defaults.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_mq_open, name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o400, DEFAULTS)
+    })
+    .map(drop)
 }
 
 /// Asks for a ring whose submissions a kernel thread polls (`IORING_SETUP_SQPOLL`).

@@ -4,13 +4,15 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 use crate::Operation;
-use crate::Perform::{Nothing, One};
+use crate::Perform::{Nothing, One, Two};
 
 pub(crate) const OPERATIONS: &[Operation] = &[
     // SIGWINCH is ignored by default: the receiver lives on when the signal is let through.
@@ -20,8 +22,24 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("userns", "", Nothing(|| unshare(CloneFlags::CLONE_NEWUSER))),
     ("change_profile", "PROFILE", One(|to| tell("current", &format!("changeprofile {to}")))),
     ("change_onexec", "PROFILE", One(|to| tell("exec", &format!("exec {to}")))),
-    ("change_hat", "HAT", One(|hat| tell("current", &format!("changehat 0000000012345678^{hat}")))),
+    ("change_hat", "HAT", One(change_hat)),
+    ("in_hat", "HAT PATH", Two(in_hat)),
 ];
+
+/// What a task must know to leave a hat.
+const TOKEN: &str = "0000000012345678";
+
+fn change_hat(hat: &str) -> nix::Result<()> {
+    tell("current", &format!("changehat {TOKEN}^{hat}"))
+}
+
+/// Opens a file in a hat, and leaves the hat.
+fn in_hat(hat: &str, path: &str) -> nix::Result<()> {
+    change_hat(hat)?;
+    let end = open(path, OFlag::O_RDONLY, Mode::empty()).map(drop);
+    change_hat("")?;
+    end
+}
 
 fn pid(argument: &str) -> nix::Result<Pid> {
     argument.parse().map(Pid::from_raw).map_err(|_| Errno::EINVAL)
