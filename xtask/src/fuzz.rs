@@ -69,7 +69,7 @@ pub(crate) fn smoke() -> Result<Tally> {
     let (programs, seeds, clean) = (build()?, Seeds::plant()?, Clean::open()?);
     let (mut tally, mut due, mut done) = (Tally::default(), Vec::new(), Vec::new());
     for target in targets()? {
-        let is_done = clean.has(&target, &programs.join(&target), seeds.of(&target))?;
+        let is_done = clean.has(&target, &programs.join(&target), &seeds.of(&target))?;
         if is_done { &mut done } else { &mut due }.push(target);
     }
     if !done.is_empty() {
@@ -80,7 +80,7 @@ pub(crate) fn smoke() -> Result<Tally> {
         let part = play(&programs, &seeds, pair, MINUTE)?;
         if part.failed == 0 {
             for target in pair {
-                clean.note(target, &programs.join(target), seeds.of(target))?;
+                clean.note(target, &programs.join(target), &seeds.of(target))?;
             }
         }
         tally += part;
@@ -108,7 +108,7 @@ fn play(programs: &Path, seeds: &Seeds, targets: &[String], time: Duration) -> R
             let running: Vec<_> = group
                 .iter()
                 .map(|target| {
-                    scope.spawn(move || fuzz(&programs.join(target), seeds.of(target), target, time))
+                    scope.spawn(move || fuzz(&programs.join(target), &seeds.of(target), target, time))
                 })
                 .collect();
             running.into_iter().map(thread::ScopedJoinHandle::join).collect()
@@ -157,7 +157,7 @@ fn fuzz(program: &Path, seeds: &Path, target: &str, time: Duration) -> Result<St
             format!("-artifact_prefix={}/{target}-", findings.display()),
         ])
         .args(["-timeout=10", "-rss_limit_mb=1024", "-max_len=8192", "-print_final_stats=1"])
-        .args([&corpus, seeds])
+        .args([corpus.as_path(), seeds])
         .output()
         .with_context(|| {
             format!("starting {}; has {target} its lines in fuzz/Cargo.toml?", program.display())

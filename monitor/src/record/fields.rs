@@ -9,9 +9,10 @@ use memchr::{memchr, memrchr};
 use super::find::{find, find_any};
 
 /// A key as a number: its bytes, the first one lowest, so that keys are told apart by comparing integers.
-/// 0 for a key of 16 bytes or more; no key that has a field of its own is that long.
+/// 0 for a key of 16 bytes or more, which no key that has a field of its own is; and for one that ends in NUL, which
+/// would be the same number as the one without.
 pub(crate) const fn word(key: &[u8]) -> u128 {
-    if key.len() >= size_of::<u128>() {
+    if key.len() >= size_of::<u128>() || matches!(key, [.., 0]) {
         return 0;
     }
     let mut packed = 0;
@@ -82,7 +83,7 @@ impl<'a> Scanner<'a> {
             && let Some(mask) = LOWEST.get(key.len())
         {
             let word = u128::from_le_bytes(*chunk) & mask;
-            if !key.is_empty() && !holds_space(word | !mask) {
+            if key.last().is_some_and(|last| *last != 0) && !holds_space(word | !mask) {
                 self.rest = rest;
                 return Some((key, word));
             }
@@ -257,5 +258,12 @@ mod tests {
         assert_eq!(scanner.next().unwrap().word, word(b"requested_mask"));
         assert_eq!(scanner.next().unwrap().word, 0);
         assert_eq!(word(b"a_key_of_16_and_more"), 0);
+    }
+
+    #[test]
+    fn a_key_that_ends_in_nul_is_not_the_one_without() {
+        let mut scanner = Scanner::new(b"execpath\0=\"a\" b=\"c, which is longer than a key\" name\0=d");
+        let keys: Vec<_> = scanner.by_ref().map(|field| (field.key, field.word)).collect();
+        assert_eq!(keys, [(&b"execpath\0"[..], 0), (b"b", word(b"b")), (b"name\0", 0)]);
     }
 }

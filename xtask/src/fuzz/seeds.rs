@@ -12,37 +12,27 @@ use crate::place;
 const KINDS: [(&str, &str); 1] = [("wire", "wire")];
 const TEXT: &str = "text";
 
-/// The folders of seeds, one a kind.
+/// The folder of seeds, with one for each kind in it.
 #[derive(Debug)]
-pub(crate) struct Seeds {
-    kinds: Vec<(&'static str, PathBuf)>,
-}
+pub(crate) struct Seeds(PathBuf);
 
 impl Seeds {
     /// Writes the seeds anew.
     pub(crate) fn plant() -> Result<Self> {
-        let root = place::fuzz().join("seeds");
+        let seeds = Self(place::fuzz().join("seeds"));
         // What an older fixture left would be a seed for ever.
-        let _ = fs::remove_dir_all(&root);
-        let mut kinds = Vec::new();
+        let _ = fs::remove_dir_all(&seeds.0);
         for kind in KINDS.iter().map(|(_, kind)| *kind).chain([TEXT]) {
-            let folder = root.join(kind);
+            let folder = seeds.0.join(kind);
             fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-            kinds.push((kind, folder));
         }
-        let seeds = Self { kinds };
         seeds.records()?;
         Ok(seeds)
     }
 
     /// The folder for a target.
-    pub(crate) fn of(&self, target: &str) -> &Path {
-        let kind = KINDS.iter().find(|(known, _)| *known == target).map_or(TEXT, |(_, kind)| *kind);
-        self.folder(kind)
-    }
-
-    fn folder(&self, kind: &str) -> &Path {
-        &self.kinds.iter().find(|(known, _)| *known == kind).expect("every kind has a folder").1
+    pub(crate) fn of(&self, target: &str) -> PathBuf {
+        self.0.join(KINDS.iter().find(|(known, _)| *known == target).map_or(TEXT, |(_, kind)| *kind))
     }
 
     /// What tests/fixtures holds.
@@ -51,7 +41,7 @@ impl Seeds {
         let mut number = 0;
         let mut plant = |kind: &str, seed: &[u8]| {
             number += 1;
-            let path = self.folder(kind).join(format!("{number:05}"));
+            let path = self.0.join(kind).join(format!("{number:05}"));
             fs::write(&path, seed).with_context(|| format!("writing {}", path.display()))
         };
         for path in sorted(&fixtures.join("wire"))? {

@@ -23,8 +23,9 @@ use crate::victim::Victim;
 /// How long loading the programs, and later the last event, may take on an emulated machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What only one of the two can know, or says of itself.
-const OWN: [&str; 6] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime"];
+/// What only one of the two can know, or says of itself. (The kernel looks the path of the program up while it
+/// writes the text: security/apparmor/task.c.)
+const OWN: [&str; 7] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime", "execpath"];
 
 /// Files whose opening is denied: until both agents are up, and at the end.
 const NUDGE: &str = "/lab/nudge";
