@@ -129,9 +129,10 @@ impl Packer {
     }
 }
 
-/// Sends the record of one AppArmor event; returns its length, 0 when it was not sent.
+/// Sends the record of one AppArmor event; returns its length, 0 when it was not sent. `teller` is the number
+/// of the program that does it, which has a scratch area of its own.
 #[inline(always)]
-pub(crate) fn violation(cad_address: u64) -> u64 {
+pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     count(counter::SEEN);
     // SAFETY: no arguments.
     let (cgroup_id, boottime) = unsafe { (bpf_get_current_cgroup_id(), bpf_ktime_get_boot_ns()) };
@@ -140,7 +141,7 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
         let _gone = STAMPS.remove(&cad_address);
         return 0;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return unreadable() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(teller) else { return unreadable() };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
         (

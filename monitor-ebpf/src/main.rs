@@ -10,9 +10,14 @@
 //!
 //! Operations that AppArmor allows never come here: they cost nothing.
 //!
-//! An agent that pins attaches the anchors instead: they stay attached when it ends and go on to whichever
-//! agent's programs are in the slots. Setting a slot is one exchange in the kernel: each violation is told by
-//! the old program or by the new one, never by both and never by none.
+//! What is attached are anchors: all they do is go on to the program in a slot. An agent that pins leaves them
+//! attached when it ends, and the next one puts its programs in the slots. Setting a slot is one exchange in
+//! the kernel: each violation is told by the old program or by the new one, never by both and never by none.
+//!
+//! A kernel that can be preempted in a program skips that program on that CPU until the first run has ended
+//! (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c): a single storming task that lost the CPU at the wrong
+//! moment would silence everybody. So there are spares behind the anchor, each of which tells what those
+//! before it were skipped for. Of the programs at one function the kernel runs the latest attached first.
 
 #![no_std]
 #![no_main]
@@ -40,10 +45,13 @@ static LAYOUT: Layout = Layout::UNKNOWN;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// Where a record is put together. One a CPU is enough: the kernel does not run a program on a CPU where it
-/// is already running, and counts the run that it skipped (`recursion_misses`).
+/// How many programs tell violations: the anchor's, and one for each spare.
+const TELLERS: u32 = 3;
+
+/// Where a record is put together. One a CPU and teller is enough: the kernel does not run a program on a CPU
+/// where it is already running, and counts the run that it skipped (`recursion_misses`).
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TELLERS, 0);
 
 /// Kernel-side counters, see [`counter`].
 #[map]
@@ -58,13 +66,19 @@ static STAMPS: LruHashMap<u64, Stamp> = LruHashMap::with_max_entries(4096, 0);
 #[map]
 static REPORTING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
+/// Threads whose violation has been told, from the program that told it to the last spare.
+#[map]
+static TOLD: LruHashMap<u64, u8> = LruHashMap::with_max_entries(4096, 0);
+
 /// The program that [`audit_pre_anchor`] goes on to.
 #[map]
 static STAMP_SLOT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The program that [`common_lsm_audit_anchor`] goes on to.
+/// The programs that [`common_lsm_audit_anchor`] and the spares go on to, each to its own. Not all to one: a
+/// program may run once on a CPU and no more (its stack can be the CPU's, `priv_stack_ptr` in
+/// kernel/bpf/core.c), and only what is attached is guarded against a second run.
 #[map]
-static EVENT_SLOT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+static EVENT_SLOT: ProgramArray = ProgramArray::with_max_entries(TELLERS, 0);
 
 /// The text of an audit stamp.
 pub type Stamp = [u8; Slot::Stamp.max()];
@@ -106,14 +120,38 @@ fn audit_pre_kprobe(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// What the anchor goes on to.
 #[fexit(function = "common_lsm_audit")]
 fn common_lsm_audit_fexit(ctx: FExitContext) -> u32 {
-    let outcome = emit::violation(ctx.arg(0));
+    note_told();
+    let outcome = emit::violation(ctx.arg(0), 0);
     debug!(&ctx, "common_lsm_audit: {} bytes", outcome);
     0
 }
 
-/// Stays attached from agent to agent. Nothing follows the tail call unless the slot is empty.
+/// What the first spare goes on to.
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_fexit1(ctx: FExitContext) -> u32 {
+    note_told();
+    emit::violation(ctx.arg(0), 1);
+    0
+}
+
+/// What the second spare goes on to. Nobody runs after it who would have to know.
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_fexit2(ctx: FExitContext) -> u32 {
+    emit::violation(ctx.arg(0), 2);
+    0
+}
+
+/// Tells the spares that this thread's violation is being told.
+#[inline(always)]
+fn note_told() {
+    // Without room for the note a spare would tell it again; an LRU map makes room.
+    let _full = TOLD.insert(&bpf_get_current_pid_tgid(), &1, 0);
+}
+
+/// Goes on to the program in the slot. Nothing follows the tail call unless the slot is empty.
 #[fentry(function = "audit_pre")]
 fn audit_pre_anchor(ctx: FEntryContext) -> u32 {
     // SAFETY: the program in the slot is of this one's type and attach point, as the kernel made sure.
@@ -121,11 +159,34 @@ fn audit_pre_anchor(ctx: FEntryContext) -> u32 {
     0
 }
 
-/// Stays attached from agent to agent.
+/// Goes on to the program in the slot.
 #[fexit(function = "common_lsm_audit")]
 fn common_lsm_audit_anchor(ctx: FExitContext) -> u32 {
-    // SAFETY: as above.
-    unsafe { EVENT_SLOT.tail_call(&ctx, 0) };
+    go_on(&ctx, 0)
+}
+
+/// Runs after the anchor, and has its work done when the kernel skipped it.
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_spare1(ctx: FExitContext) -> u32 {
+    if TOLD.get_ptr(&bpf_get_current_pid_tgid()).is_some() { 0 } else { rescue(&ctx, 1) }
+}
+
+/// Runs last, and takes the note away.
+#[fexit(function = "common_lsm_audit")]
+fn common_lsm_audit_spare2(ctx: FExitContext) -> u32 {
+    if TOLD.remove(&bpf_get_current_pid_tgid()).is_ok() { 0 } else { rescue(&ctx, 2) }
+}
+
+#[inline(always)]
+fn rescue(ctx: &FExitContext, slot: u32) -> u32 {
+    count(counter::RESCUED);
+    go_on(ctx, slot)
+}
+
+#[inline(always)]
+fn go_on(ctx: &FExitContext, slot: u32) -> u32 {
+    // SAFETY: the program in the slot is of this one's type and attach point, as the kernel made sure.
+    unsafe { EVENT_SLOT.tail_call(ctx, slot) };
     count(counter::SEEN);
     count(counter::UNHEARD);
     0
@@ -149,7 +210,7 @@ fn common_lsm_audit_kretprobe(ctx: RetProbeContext) -> u32 {
     // SAFETY: an entry of the map; only this thread inserts and removes it.
     let a = unsafe { *a };
     let _gone = REPORTING.remove(&thread);
-    let outcome = emit::violation(a);
+    let outcome = emit::violation(a, 0);
     debug!(&ctx, "common_lsm_audit: {} bytes, tgid {}", outcome, ctx.tgid());
     0
 }

@@ -52,8 +52,8 @@ impl Ebpf {
         for (pin, map) in loaded.before {
             before.extend(take_over(pin, &map, printed, &released, ledger));
         }
-        watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         watch_skipped_runs(loaded.attached, ledger);
+        watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
         Ok(Self {
@@ -297,6 +297,7 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
             ledger.set_lost(loss, read(slot));
         }
         ledger.set_seen(read(counter::SEEN));
+        ledger.set_rescued(read(counter::RESCUED));
     }));
     Ok(())
 }
@@ -309,7 +310,7 @@ fn watch_skipped_runs(programs: Vec<OwnedFd>, ledger: &Ledger) {
             let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
             recursion_misses(&fdinfo)
         });
-        ledger.set_lost(Loss::ProgramBusy, skipped.sum());
+        ledger.set_skipped(skipped.sum());
     }));
 }
 
