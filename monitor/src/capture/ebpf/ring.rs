@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::Ebpf as Object;
@@ -36,6 +36,9 @@ pub struct Ebpf {
 
 /// Batches taken in one go before other tasks get their turn.
 const TURN: usize = 16;
+
+/// How long a reader of the events may take nothing before it is not waited for any more.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Ebpf {
     /// Loads and attaches. Records queue in the ring from here on. `printed` is what is known of records that
@@ -154,6 +157,8 @@ struct Ring {
     released: Arc<Notify>,
     /// Of a ring that nobody writes to any more.
     pin: Option<PathBuf>,
+    /// The reader of the events is, and is not waited for.
+    behind: bool,
 }
 
 impl Ring {
@@ -169,7 +174,7 @@ impl Ring {
                 released.notify_one();
             }
         });
-        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin })
+        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin, behind: false })
     }
 
     /// Hands over up to `batches` batches.
@@ -177,14 +182,27 @@ impl Ring {
         for _ in 0..batches {
             let (batch, left) = self.fill()?;
             to.deliver_when_room(batch).await;
-            // What waits too long for a reader of the events must not keep the programs out. It is printed
-            // all the same, unless the agent is killed.
-            while self.reader.held() > self.reader.size() / 4 && self.receipts.release_oldest() {}
+            self.hold_back().await;
             if left == Left::Nothing {
                 return Ok(left);
             }
         }
         Ok(Left::More)
+    }
+
+    /// Waits for what is read to be printed, when there is much of it: what is in the ring is not lost. But a
+    /// reader of the events that has stopped must not keep the programs out: after a moment it is not waited
+    /// for any more until it has caught up. What is released then is printed all the same, unless the agent is
+    /// killed.
+    async fn hold_back(&mut self) {
+        let limit = self.reader.size() / 8;
+        if self.receipts.open() <= 1 {
+            self.behind = false;
+        }
+        while !self.behind && self.reader.held() > limit {
+            self.behind = tokio::time::timeout(PATIENCE, self.released.notified()).await.is_err();
+        }
+        while self.reader.held() > limit && self.receipts.release_oldest() {}
     }
 
     /// Hands over what there is, up to `end` if that is given.
