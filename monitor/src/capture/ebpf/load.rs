@@ -111,7 +111,7 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let pins = options.pin_dir.as_deref().filter(|_| options.attach == Attach::Auto).and_then(|folder| {
         Pins::open(folder)
             .inspect_err(|error| {
-                tracing::info!("not pinned, so what happens between two agents is missed: {error}")
+                tracing::info!("not pinned, so what happens between two agents is missed: {error}");
             })
             .ok()
     });
