@@ -15,7 +15,7 @@ use aa_monitor_ebpf::{
 
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
-use crate::{EVENTS, SCRATCH, count, share};
+use crate::{EVENTS, SCRATCH, STAMPS, count, share};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -144,24 +144,19 @@ impl Packer {
     }
 }
 
-/// The places that put records together, each in its own scratch area: one of them can be preempted by
-/// another task that runs the other.
-pub(crate) const IN_AUDIT_PRE: u32 = 0;
-pub(crate) const AT_RETURN: u32 = 1;
-pub(crate) const PLACES: u32 = 2;
-
-/// Sends the record of one AppArmor event, with the stamp at the address `stamp`; returns its length, 0 when
-/// it was not sent.
+/// Sends the record of one AppArmor event; returns its length, 0 when it was not sent. `teller` is the number
+/// of the program that does it, which has a scratch area of its own.
 #[inline(always)]
-pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64 {
+pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     count(counter::SEEN);
     // SAFETY: no arguments.
     let (cgroup_id, boottime) = unsafe { (bpf_get_current_cgroup_id(), bpf_ktime_get_boot_ns()) };
     if share::used_up(cgroup_id, boottime) {
         count(counter::OVER_SHARE);
+        let _gone = STAMPS.remove(&cad_address);
         return 0;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return unreadable() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(teller) else { return unreadable() };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
         (
@@ -229,7 +224,7 @@ pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64
     pack.string(Slot::Operation, member(ad, layout!(ad_op)));
     // SAFETY: the operation is at the start of `strings`, which is longer than two bytes.
     let op: [u8; 2] = unsafe { strings.cast::<[u8; 2]>().read() };
-    pack.raw(Slot::Stamp, stamp, Slot::Stamp.max() as i32);
+    stamp(&mut pack, cad_address);
     subject(&mut pack, scratch, ad);
     pack.string(Slot::Name, member(ad, layout!(ad_name)));
     pack.string(Slot::Info, member(ad, layout!(ad_info)));
@@ -282,6 +277,16 @@ pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64
 fn unreadable() -> u64 {
     count(counter::UNREADABLE);
     0
+}
+
+/// Takes the stamp that `audit_pre` left.
+#[inline(always)]
+fn stamp(pack: &mut Packer, cad_address: u64) {
+    let noted = STAMPS.get_ptr(&cad_address).map(|stamp| stamp as u64);
+    pack.raw(Slot::Stamp, noted, Slot::Stamp.max() as i32);
+    if noted.is_some() {
+        let _gone = STAMPS.remove(&cad_address);
+    }
 }
 
 /// Profile and namespace: AppArmor reports each failing profile of a stack by itself, so the first of the

@@ -29,6 +29,8 @@ pub mod counter {
     pub const UNREADABLE: u32 = 4;
     /// Violations that no program was there for: the anchor's slot was empty.
     pub const UNHEARD: u32 = 5;
+    /// Violations for which the anchor was skipped, told by a spare.
+    pub const RESCUED: u32 = 6;
     /// How many slots there are, with some to spare.
     pub const SLOTS: u32 = 32;
 }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::capture::Source;
 
@@ -183,6 +184,28 @@ struct SourceBook {
     why_down: Mutex<String>,
 }
 
+/// How often the kernel skipped the program, told with a delay: between the skip and the spare that makes up
+/// for it, a violation is not lost.
+#[derive(Debug, Default)]
+struct Skipped {
+    settled: u64,
+    latest: Option<(u64, Instant)>,
+}
+
+impl Skipped {
+    const DELAY: Duration = Duration::from_secs(1);
+
+    fn note(&mut self, total: u64, now: Instant) {
+        match self.latest {
+            Some((_, at)) if now < at + Self::DELAY => {}
+            latest => {
+                self.settled = latest.map_or(0, |(total, _)| total);
+                self.latest = Some((total, now));
+            }
+        }
+    }
+}
+
 /// A closure that brings kernel-side counters into the ledger; called before a scrape.
 pub type Refresh = Box<dyn Fn(&Ledger) + Send + Sync>;
 
@@ -193,6 +216,9 @@ pub struct Ledger {
     losses: [AtomicU64; Loss::ALL.len()],
     /// What the programs saw.
     seen: AtomicU64,
+    /// How often the kernel skipped the program, and how often a spare told what it was skipped for.
+    skipped: Mutex<Skipped>,
+    rescued: AtomicU64,
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
 }
@@ -226,6 +252,16 @@ impl Ledger {
     /// Takes over how many violations the programs saw.
     pub fn set_seen(&self, total: u64) {
         self.seen.fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// Takes over how often the kernel skipped the program.
+    pub fn set_skipped(&self, total: u64) {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).note(total, Instant::now());
+    }
+
+    /// Takes over how many of those violations a spare told.
+    pub fn set_rescued(&self, total: u64) {
+        self.rescued.fetch_max(total, Ordering::Relaxed);
     }
 
     /// How many violations the programs saw, as far as the last [`Self::refresh`] told.
@@ -281,6 +317,8 @@ impl Ledger {
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
+        self.set_lost(Loss::ProgramBusy, skipped.saturating_sub(self.rescued.load(Ordering::Relaxed)));
     }
 
     fn book(&self, source: Source) -> &SourceBook {
@@ -294,5 +332,20 @@ impl Ledger {
     #[expect(clippy::indexing_slicing, reason = "the array has one slot for each variant")]
     fn loss(&self, place: Loss) -> &AtomicU64 {
         &self.losses[place as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_is_a_loss_only_when_no_spare_made_up_for_it() {
+        let start = Instant::now();
+        let mut skipped = Skipped::default();
+        for (seconds, total, settled) in [(0, 5, 0), (0, 7, 0), (1, 9, 5), (2, 9, 9), (3, 9, 9)] {
+            skipped.note(total, start + Duration::from_secs(seconds));
+            assert_eq!(skipped.settled, settled, "after {seconds} s");
+        }
     }
 }

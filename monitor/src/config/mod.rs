@@ -65,7 +65,7 @@ impl Default for Config {
             output_file: None,
             ring_size: Size::mebibytes(8),
             netlink_buffer: Size::mebibytes(16),
-            queue_length: 16_384,
+            queue_length: 4_096,
             series_limit: 5_000,
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),

@@ -40,7 +40,7 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_NETLINK_BUFFER", value_name = "BYTES", value_parser = parse_netlink_buffer)]
     pub netlink_buffer: Option<Size>,
 
-    /// Records that may wait between a source and the pipeline, from 1 to 1048576 [default: 16384]
+    /// Records that may wait between a source and the pipeline, from 1 to 1048576 [default: 4096]
     #[arg(long, env = "AA_MONITOR_QUEUE_LENGTH", value_name = "N", value_parser = parse_queue_length)]
     pub queue_length: Option<usize>,
 

@@ -97,7 +97,7 @@ impl Merger {
     /// Some 80 bytes each.
     const AWAITED: usize = 65_536;
     /// Some 500 bytes each.
-    const PARKED: usize = 16_384;
+    const PARKED: usize = 8_192;
     /// Enough of a string to tell two apart, and less than either stream cuts one to.
     const PREFIX: usize = 960;
 

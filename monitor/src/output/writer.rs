@@ -10,7 +10,7 @@ use crate::capture::{Receipt, Source};
 use crate::ledger::{Ledger, Loss};
 
 /// How many bytes of lines wait for the reader; the thread holds as many again while it writes.
-const PENDING_LIMIT: usize = 4 << 20;
+const PENDING_LIMIT: usize = 2 << 20;
 
 /// Lines that wait to be written, and how many of them are from each source.
 #[derive(Default)]

@@ -44,6 +44,11 @@ pub(crate) fn command(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Each its own: agents that share one refuse to run beside each other.
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let state = format!("{}/state-{}-{number}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("AA_MONITOR_STATE_DIR", state).env("AA_MONITOR_NO_PIN", "true");
     command
 }
 

@@ -69,6 +69,32 @@ fn without_privileges_each_source_says_what_it_lacks_and_the_agent_serves_on() {
 }
 
 #[test]
+fn the_least_of_everything_is_enough_to_stay_up() {
+    let agent = Agent::start(&[
+        "--ring-size=4KiB",
+        "--netlink-buffer=4KiB",
+        "--queue-length=1",
+        "--series-limit=100",
+        "--state-dir=/dev/null/state",
+    ]);
+    assert_eq!(agent.request("GET", "/readyz").0, 200);
+    assert!(agent.request("GET", "/metrics").1.contains("aa_monitor_events_lost_total"));
+}
+
+#[test]
+fn a_second_agent_is_told_who_the_first_is() {
+    let state = std::env::temp_dir().join(format!("aa-monitor-{}.state", std::process::id()));
+    let flag = format!("--state-dir={}", state.display());
+    let _first = Agent::start(&[&flag]);
+    let second = output(&["run", "--listen", "127.0.0.1:0", &flag]);
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    let holder = std::fs::read_to_string(state.join("lock")).unwrap();
+    assert!(text.contains(&format!("process {holder} holds")), "{text}");
+    std::fs::remove_dir_all(&state).unwrap();
+}
+
+#[test]
 fn a_pipe_that_nobody_reads_is_told_and_not_waited_for() {
     let pipe = std::env::temp_dir().join(format!("aa-monitor-{}.pipe", std::process::id()));
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();

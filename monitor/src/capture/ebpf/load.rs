@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::FdLink;
-use aya::programs::{FEntry, FExit, KProbe, ProgramError};
+use aya::programs::{FEntry, FExit, KProbe, ProgramError, ProgramFd};
 use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
@@ -27,6 +27,16 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const STAMP_HOOK: &str = "audit_pre";
 /// Where every AppArmor record passes.
 const EVENT_HOOK: &str = "common_lsm_audit";
+
+const STAMP_ANCHOR: &str = "audit_pre_anchor";
+const EVENT_ANCHOR: &str = "common_lsm_audit_anchor";
+/// The programs at [`EVENT_HOOK`], in the order in which they are attached (the latest runs first): each one's
+/// name, that of its pin, its slot and the program in the slot.
+const EVENT_ANCHORS: [(&str, &str, u32, &str); 3] = [
+    ("common_lsm_audit_spare2", "event-spare2-link", 2, "common_lsm_audit_fexit2"),
+    ("common_lsm_audit_spare1", "event-spare1-link", 1, "common_lsm_audit_fexit1"),
+    (EVENT_ANCHOR, "event-link", 0, "common_lsm_audit_fexit"),
+];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/aa-monitor.bpf.o"));
 
@@ -101,7 +111,7 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let pins = options.pin_dir.as_deref().filter(|_| options.attach == Attach::Auto).and_then(|folder| {
         Pins::open(folder)
             .inspect_err(|error| {
-                tracing::info!("not pinned, so what happens between two agents is missed: {error}")
+                tracing::info!("not pinned, so what happens between two agents is missed: {error}");
             })
             .ok()
     });
@@ -184,7 +194,7 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
     let stamps = stamp_hook.attached != Attached::No;
     let attached = object
         .programs()
-        .filter(|(name, _)| name.starts_with("common_lsm_audit"))
+        .filter(|(name, _)| *name == EVENT_ANCHOR)
         .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
         .collect();
     let hooks = vec![stamp_hook, event_hook];
@@ -212,44 +222,44 @@ fn pinned_with(
         options,
         &[
             ("EVENTS", ring.to_owned()),
-            ("REPORTED", pins.path("reported")),
             ("STAMPS", pins.path("stamps")),
             ("COUNTERS", pins.path("counters")),
             ("STAMP_SLOT", pins.path("stamp-slot")),
             ("EVENT_SLOT", pins.path("event-slot")),
+            ("TOLD", pins.path("told")),
         ],
     )?;
     let btf = &kernel.functions;
-    let stamp: &mut FEntry = program(&mut object, "audit_pre_fentry")?;
-    stamp.load(STAMP_HOOK, btf).context("loading the program for audit_pre")?;
-    let stamp = stamp.fd()?.try_clone()?;
-    let event: &mut FExit = program(&mut object, "common_lsm_audit_fexit")?;
-    event.load(EVENT_HOOK, btf).context("loading the program for common_lsm_audit")?;
-    let event = event.fd()?.try_clone()?;
-    for (slot, program) in [("STAMP_SLOT", &stamp), ("EVENT_SLOT", &event)] {
-        let map = object.map_mut(slot).with_context(|| format!("the object has no map {slot}"))?;
-        ProgramArray::try_from(map)?.set(0, program, 0).with_context(|| format!("setting {slot}"))?;
-    }
+    set_stamp_slot(&mut object, btf).context("loading the program for audit_pre")?;
+    set_event_slots(&mut object, btf).context("loading the programs for common_lsm_audit")?;
 
     // The slots are set: an anchor that is attached from now on leads somewhere.
-    let (stamp_link, event_link) = (pins.path("stamp-link"), pins.path("event-link"));
-    let adopted = event_link.exists() && stamp_link.exists();
+    let stamp_link = pins.path("stamp-link");
+    let adopted = stamp_link.exists() && EVENT_ANCHORS.iter().all(|(_, link, ..)| pins.path(link).exists());
     if !stamp_link.exists() {
-        let anchor: &mut FEntry = program(&mut object, "audit_pre_anchor")?;
+        let anchor: &mut FEntry = program(&mut object, STAMP_ANCHOR)?;
         anchor.load(STAMP_HOOK, btf).context("loading the anchor at audit_pre")?;
         let link = anchor.attach().context("attaching to audit_pre")?;
         let link: FdLink = anchor.take_link(link)?.into();
         link.pin(&stamp_link)?;
     }
     let anchor_pin = pins.path("event-anchor");
-    if !event_link.exists() {
-        let anchor: &mut FExit = program(&mut object, "common_lsm_audit_anchor")?;
-        anchor.load(EVENT_HOOK, btf).context("loading the anchor at common_lsm_audit")?;
-        let _absent = fs::remove_file(&anchor_pin);
-        anchor.pin(&anchor_pin)?;
-        let link = anchor.attach().context("attaching to common_lsm_audit")?;
-        let link: FdLink = anchor.take_link(link)?.into();
-        link.pin(&event_link)?;
+    if !adopted {
+        // All of them, in their order: half of a set is the work of an agent that was killed.
+        for (_, link, ..) in EVENT_ANCHORS {
+            let _absent = fs::remove_file(pins.path(link));
+        }
+        for (name, link, ..) in EVENT_ANCHORS {
+            let anchor: &mut FExit = program(&mut object, name)?;
+            anchor.load(EVENT_HOOK, btf).with_context(|| format!("loading {name}"))?;
+            if name == EVENT_ANCHOR {
+                let _absent = fs::remove_file(&anchor_pin);
+                anchor.pin(&anchor_pin)?;
+            }
+            let id = anchor.attach().with_context(|| format!("attaching {name}"))?;
+            let attached: FdLink = anchor.take_link(id)?.into();
+            attached.pin(pins.path(link))?;
+        }
     }
     let anchor = FExit::from_pin(&anchor_pin).context("opening the anchor")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
@@ -281,18 +291,23 @@ type Way = (Attached, fn(&mut Object, &AyaBtf) -> Result<(), ProgramError>);
 
 const STAMP_WAYS: [Way; 2] = [
     (Attached::Fentry, |object, btf| {
-        let program: &mut FEntry = program(object, "audit_pre_fentry")?;
-        program.load(STAMP_HOOK, btf)?;
-        program.attach().map(drop)
+        set_stamp_slot(object, btf)?;
+        let anchor: &mut FEntry = program(object, STAMP_ANCHOR)?;
+        anchor.load(STAMP_HOOK, btf)?;
+        anchor.attach().map(drop)
     }),
     (Attached::Kprobe, |object, _| kprobe(object, "audit_pre_kprobe", STAMP_HOOK)),
 ];
 
 const EVENT_WAYS: [Way; 2] = [
     (Attached::Fexit, |object, btf| {
-        let program: &mut FExit = program(object, "common_lsm_audit_fexit")?;
-        program.load(EVENT_HOOK, btf)?;
-        program.attach().map(drop)
+        set_event_slots(object, btf)?;
+        for (name, ..) in EVENT_ANCHORS {
+            let anchor: &mut FExit = program(object, name)?;
+            anchor.load(EVENT_HOOK, btf)?;
+            anchor.attach()?;
+        }
+        Ok(())
     }),
     // The return first: an entry without a return would leave its note behind.
     (Attached::Kprobe, |object, _| {
@@ -300,6 +315,32 @@ const EVENT_WAYS: [Way; 2] = [
         kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK)
     }),
 ];
+
+/// Loads what the anchor at [`STAMP_HOOK`] goes on to.
+fn set_stamp_slot(object: &mut Object, btf: &AyaBtf) -> Result<(), ProgramError> {
+    let to: &mut FEntry = program(object, "audit_pre_fentry")?;
+    to.load(STAMP_HOOK, btf)?;
+    let to = to.fd()?.try_clone()?;
+    set_slot(object, "STAMP_SLOT", 0, &to)
+}
+
+/// Loads what the anchors at [`EVENT_HOOK`] go on to.
+fn set_event_slots(object: &mut Object, btf: &AyaBtf) -> Result<(), ProgramError> {
+    let mut loaded = Vec::new();
+    for (_, _, slot, name) in EVENT_ANCHORS {
+        let to: &mut FExit = program(object, name)?;
+        to.load(EVENT_HOOK, btf)?;
+        loaded.push((slot, to.fd()?.try_clone()?));
+    }
+    // All that can fail is done: from one to the next, violations may be told to two rings, but never twice.
+    loaded.iter().try_for_each(|(slot, to)| set_slot(object, "EVENT_SLOT", *slot, to))
+}
+
+fn set_slot(object: &mut Object, map: &str, slot: u32, to: &ProgramFd) -> Result<(), ProgramError> {
+    let map = object.map_mut(map).ok_or(ProgramError::NotLoaded)?;
+    ProgramArray::try_from(map)?.set(slot, to, 0)?;
+    Ok(())
+}
 
 /// Tries the ways in their order until one works.
 fn hook(object: &mut Object, btf: &AyaBtf, function: &'static str, ways: &[Way], attach: Attach) -> Hook {

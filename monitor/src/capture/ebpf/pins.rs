@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! /sys/fs/bpf/aa-monitor/v1/
-//!   stamp-link, event-link        attached for good: nothing is missed while no agent runs
-//!   stamp-anchor, event-anchor    the programs that are attached; all they do is go on to a slot
-//!   stamp-slot, event-slot        whose programs they go on to
-//!   reported, stamps, counters    shared by all of them
+//!   stamp-link, event-link        the anchors, attached for good: nothing is missed while no agent runs
+//!   event-spare1-link and so on   the spares behind the second
+//!   event-anchor                  its program, of which the kernel tells how often it was skipped
+//!   stamp-slot, event-slot        the programs that they go on to
+//!   stamps, told, counters        shared by all of them
 //!   ring-7-w1                     where the latest agent's programs write; its number and wire version
 //! ```
 //!

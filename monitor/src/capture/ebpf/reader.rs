@@ -3,7 +3,8 @@
 //! A record stays in the ring until it is released, which is when the event it became has been counted and
 //! printed. An agent that dies in between leaves it to the next one. (aya's `RingBuf` releases a record as
 //! soon as the next one is read.) The layout is that of kernel/bpf/ringbuf.c: a page with the consumer's
-//! position, a page with the producer's, and the data mapped twice in a row, so that no record is in pieces.
+//! position, a page with the producer's, and the data. (The kernel offers the data a second time behind that,
+//! so that no record is in pieces; but it would count as memory twice.)
 
 use std::io;
 use std::os::fd::AsFd;
@@ -64,7 +65,7 @@ impl Reader {
     /// Maps a ring of `size` bytes; reading starts where the last reader's releases ended.
     pub(super) fn new(ring: impl AsFd, size: usize) -> io::Result<Self> {
         let consumer = Consumer(Mapping::new(ring.as_fd(), 0, PAGE, true)?);
-        let memory = Mapping::new(ring.as_fd(), PAGE, PAGE + 2 * size, false)?;
+        let memory = Mapping::new(ring.as_fd(), PAGE, PAGE + size, false)?;
         let next = consumer.position();
         Ok(Self { consumer: Arc::new(consumer), memory, size, next })
     }
@@ -103,6 +104,13 @@ impl Reader {
         self.size
     }
 
+    /// Appends what is at a position, from the end of the ring on to its start.
+    fn copy(&self, position: usize, bytes: usize, to: &mut Vec<u8>) -> bool {
+        let at = position % self.size;
+        let before_end = bytes.min(self.size - at);
+        self.memory.copy(PAGE + at, before_end, to) && self.memory.copy(PAGE, bytes - before_end, to)
+    }
+
     /// Copies the next record into the batch.
     pub(super) fn read(&mut self, batch: &mut Batch) -> Found {
         while self.next != self.newest() {
@@ -117,7 +125,7 @@ impl Reader {
                 return Found::Nonsense;
             }
             let discarded = length & DISCARD != 0;
-            if !discarded && !batch.push_with(|to| self.memory.copy(at + HEADER, bytes, to)) {
+            if !discarded && !batch.push_with(|to| self.copy(self.next.wrapping_add(HEADER), bytes, to)) {
                 return Found::Nonsense;
             }
             self.next = self.next.wrapping_add((HEADER + bytes).next_multiple_of(HEADER));
@@ -148,7 +156,7 @@ mod tests {
     impl Ring {
         fn new() -> Self {
             let file = tempfile::tempfile().unwrap();
-            file.set_len((2 * PAGE + 2 * SIZE) as u64).unwrap();
+            file.set_len((2 * PAGE + SIZE) as u64).unwrap();
             Self { file, newest: 0 }
         }
 
@@ -156,11 +164,9 @@ mod tests {
             let mut record = (bytes.len() as u32 | flags).to_ne_bytes().to_vec();
             record.resize(HEADER, 0);
             record.extend_from_slice(bytes);
-            for copy in 0..2 {
-                for (i, byte) in record.iter().enumerate() {
-                    let at = 2 * PAGE + copy * SIZE + (self.newest + i) % SIZE;
-                    self.file.write_all_at(&[*byte], at as u64).unwrap();
-                }
+            for (i, byte) in record.iter().enumerate() {
+                let at = 2 * PAGE + (self.newest + i) % SIZE;
+                self.file.write_all_at(&[*byte], at as u64).unwrap();
             }
             self.newest += record.len().next_multiple_of(HEADER);
             self.file.write_all_at(&self.newest.to_ne_bytes(), PAGE as u64).unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::Ebpf as Object;
@@ -37,6 +37,9 @@ pub struct Ebpf {
 /// Batches taken in one go before other tasks get their turn.
 const TURN: usize = 16;
 
+/// How long a reader of the events may take nothing before it is not waited for any more.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 impl Ebpf {
     /// Loads and attaches. Records queue in the ring from here on. `printed` is what is known of records that
     /// an agent before has printed and not released.
@@ -52,8 +55,8 @@ impl Ebpf {
         for (pin, map) in loaded.before {
             before.extend(take_over(pin, &map, printed, &released, ledger));
         }
-        watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         watch_skipped_runs(loaded.attached, ledger);
+        watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
         Ok(Self {
@@ -154,6 +157,8 @@ struct Ring {
     released: Arc<Notify>,
     /// Of a ring that nobody writes to any more.
     pin: Option<PathBuf>,
+    /// The reader of the events is, and is not waited for.
+    behind: bool,
 }
 
 impl Ring {
@@ -169,7 +174,7 @@ impl Ring {
                 released.notify_one();
             }
         });
-        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin })
+        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin, behind: false })
     }
 
     /// Hands over up to `batches` batches.
@@ -177,14 +182,27 @@ impl Ring {
         for _ in 0..batches {
             let (batch, left) = self.fill()?;
             to.deliver_when_room(batch).await;
-            // What waits too long for a reader of the events must not keep the programs out. It is printed
-            // all the same, unless the agent is killed.
-            while self.reader.held() > self.reader.size() / 4 && self.receipts.release_oldest() {}
+            self.hold_back().await;
             if left == Left::Nothing {
                 return Ok(left);
             }
         }
         Ok(Left::More)
+    }
+
+    /// Waits for what is read to be printed, when there is much of it: what is in the ring is not lost. But a
+    /// reader of the events that has stopped must not keep the programs out: after a moment it is not waited
+    /// for any more until it has caught up. What is released then is printed all the same, unless the agent is
+    /// killed.
+    async fn hold_back(&mut self) {
+        let limit = self.reader.size() / 8;
+        if self.receipts.open() <= 1 {
+            self.behind = false;
+        }
+        while !self.behind && self.reader.held() > limit {
+            self.behind = tokio::time::timeout(PATIENCE, self.released.notified()).await.is_err();
+        }
+        while self.reader.held() > limit && self.receipts.release_oldest() {}
     }
 
     /// Hands over what there is, up to `end` if that is given.
@@ -297,6 +315,7 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
             ledger.set_lost(loss, read(slot));
         }
         ledger.set_seen(read(counter::SEEN));
+        ledger.set_rescued(read(counter::RESCUED));
     }));
     Ok(())
 }
@@ -309,7 +328,7 @@ fn watch_skipped_runs(programs: Vec<OwnedFd>, ledger: &Ledger) {
             let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
             recursion_misses(&fdinfo)
         });
-        ledger.set_lost(Loss::ProgramBusy, skipped.sum());
+        ledger.set_skipped(skipped.sum());
     }));
 }
 

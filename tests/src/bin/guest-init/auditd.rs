@@ -50,7 +50,7 @@ impl Auditd {
         fs::write(format!("{FOLDER}/auditd.conf"), CONFIGURATION)?;
         let said = File::create(format!("{FOLDER}/said"))?;
         let child = Command::new("/sbin/auditd")
-            .args(["-f", "-s", "nochange", "-c", FOLDER])
+            .args(["-n", "-s", "nochange", "-c", FOLDER])
             .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)
