@@ -40,6 +40,12 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Suggest the rules that a profile still misses, each with its evidence
     Suggest(SuggestArgs),
+    /// Look whether the history of violations can be read; the agent asks itself
+    #[command(name = crate::output::history::CHECK_COMMAND, hide = true)]
+    CheckHistory {
+        /// The state directory
+        folder: PathBuf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in

@@ -2,6 +2,7 @@
 
 mod detail;
 pub(crate) mod escape;
+pub mod history;
 pub mod http;
 mod json;
 pub mod metrics;

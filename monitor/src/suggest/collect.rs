@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::evidence::{Evidence, RECORD_LIMIT, Seen, of_event};
+use crate::output::history::evidence::{Evidence, RECORD_LIMIT, Seen, of_event};
 use crate::capture::file::{open, read_to_end};
 use crate::merge::{Event, SeenBy};
 use crate::record::{Log, Origin, ParseError, Senders, Violation};

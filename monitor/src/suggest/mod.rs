@@ -7,7 +7,6 @@
 mod abstractions;
 mod collect;
 mod derive;
-pub mod evidence;
 mod generalise;
 mod glob;
 mod plan;
@@ -19,7 +18,7 @@ mod session;
 mod text;
 
 pub use self::collect::{Collection, Only};
-pub use self::evidence::{Evidence, Seen};
+pub use crate::output::history::{Evidence, Seen};
 pub use self::generalise::Level;
 pub use self::plan::ExecChoice;
 pub use self::session::{Answer, Format, Request, suggest};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::abstractions::Abstractions;
 use super::derive::{Need, need};
-use super::evidence::{Evidence, Seen};
+use crate::output::history::evidence::{Evidence, Seen};
 use super::generalise::{self, Level, Step};
 use super::glob::Variables;
 use super::profile::{Profile, Source, Written, builtin};

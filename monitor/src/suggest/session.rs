@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::abstractions::Abstractions;
-use super::evidence::Evidence;
+use crate::output::history::evidence::Evidence;
 use super::generalise::Level;
 use super::plan::{ExecChoice, Suggestion, Wishes, plan};
 use super::profile::{self, Folders, Source, read_file};
