@@ -16,7 +16,7 @@ use crate::config::LogLevel;
 use crate::config::{Config, SourceChoice};
 use crate::ledger::Ledger;
 use crate::node;
-use crate::output::{Outputs, http};
+use crate::output::{Outputs, http, live};
 use crate::pipeline::Pipeline;
 
 /// How long the drain may take: less than the 5 s that an orchestrator is promised.
@@ -35,6 +35,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let address = listener.local_addr().unwrap_or(config.listen);
     let server = tokio::spawn(http::serve(listener, Arc::clone(&pages)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving http://{address}/metrics");
+    let writer = tokio::spawn(Arc::clone(outputs.history()).keep_writing());
+    let live = match live::bind(&config.socket) {
+        Ok(listener) => Some(tokio::spawn(live::serve(listener, Arc::clone(outputs.live())))),
+        Err(error) => {
+            tracing::warn!(
+                "tail, status and suggest cannot reach this agent: cannot listen at {}: {error}; \
+                 name another place with --socket",
+                config.socket.display()
+            );
+            None
+        }
+    };
     if !node::apparmor_enabled() {
         tracing::warn!(
             "AppArmor is not enabled in this kernel: there is nothing to count until it is booted with \
@@ -67,6 +79,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     if timeout(DRAIN_LIMIT, drained).await.is_err() {
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");
+    }
+    writer.abort();
+    if let Some(live) = live {
+        live.abort();
+        let _ = std::fs::remove_file(&config.socket);
     }
     server.abort();
     Ok(())

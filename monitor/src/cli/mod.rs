@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how a refusal reads.
 
+mod live;
 mod refusal;
 mod replay;
 mod suggest;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use self::live::{StatusArgs, TailArgs};
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub use self::replay::ReplayArgs;
 pub use self::suggest::{EXIT_MISSING, SuggestArgs};
@@ -38,6 +40,10 @@ pub enum Command {
     Run(RunArgs),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
+    /// Show the events that the agent on this node sees, the last ones and those to come
+    Tail(TailArgs),
+    /// Show profiles and containers: modes, denials, and what could be enforced
+    Status(StatusArgs),
     /// Suggest the rules that a profile still misses, each with its evidence
     Suggest(SuggestArgs),
     /// Look whether the history of violations can be read; the agent asks itself

@@ -16,6 +16,9 @@ pub use self::size::Size;
 /// The file that is read when none is named; it need not exist.
 pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
 
+/// Where the agent listens for `tail`, `status` and `suggest`.
+pub const DEFAULT_SOCKET: &str = "/run/aa-monitor/aa-monitor.sock";
+
 /// A configuration cannot be larger than this; what is larger is some other file.
 const FILE_LIMIT: u64 = 1 << 20;
 
@@ -42,6 +45,10 @@ pub struct Config {
     pub queue_length: usize,
     /// How many series the agent's event metrics may have.
     pub series_limit: usize,
+    /// Where what has been seen is kept over restarts.
+    pub state_dir: PathBuf,
+    /// The Unix socket at which tail, status and suggest are answered.
+    pub socket: PathBuf,
     /// What is written to standard error.
     pub log_level: LogLevel,
 }
@@ -57,6 +64,8 @@ impl Default for Config {
             netlink_buffer: Size::mebibytes(16),
             queue_length: 16_384,
             series_limit: 5_000,
+            state_dir: "/var/lib/aa-monitor".into(),
+            socket: DEFAULT_SOCKET.into(),
             log_level: LogLevel::Info,
         }
     }
@@ -114,6 +123,8 @@ impl Config {
             netlink_buffer,
             queue_length,
             series_limit,
+            state_dir,
+            socket,
             log_level,
         } = settings;
         let default = Self::default();
@@ -126,6 +137,8 @@ impl Config {
             netlink_buffer: netlink_buffer.unwrap_or(default.netlink_buffer),
             queue_length: queue_length.unwrap_or(default.queue_length),
             series_limit: series_limit.unwrap_or(default.series_limit),
+            state_dir: state_dir.unwrap_or(default.state_dir),
+            socket: socket.unwrap_or(default.socket),
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {

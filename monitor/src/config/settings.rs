@@ -48,6 +48,14 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
     pub series_limit: Option<usize>,
 
+    /// Keep what has been seen here, over restarts [default: /var/lib/aa-monitor]
+    #[arg(long, env = "AA_MONITOR_STATE_DIR", value_name = "PATH")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Answer tail, status and suggest at this Unix socket [default: /run/aa-monitor/aa-monitor.sock]
+    #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
     /// How much to log to standard error [default: info]
     #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
@@ -65,6 +73,8 @@ impl Settings {
             netlink_buffer: self.netlink_buffer.or(weaker.netlink_buffer),
             queue_length: self.queue_length.or(weaker.queue_length),
             series_limit: self.series_limit.or(weaker.series_limit),
+            state_dir: self.state_dir.or(weaker.state_dir),
+            socket: self.socket.or(weaker.socket),
             log_level: self.log_level.or(weaker.log_level),
         }
     }

@@ -10,6 +10,8 @@ fn odd() -> Config {
         netlink_buffer: "65537".parse().unwrap(),
         queue_length: 64,
         series_limit: 100,
+        state_dir: "/tmp/state".into(),
+        socket: "/tmp/a.sock".into(),
         log_level: LogLevel::Trace,
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod escape;
 pub mod history;
 pub mod http;
 mod json;
+pub mod live;
 pub mod metrics;
 mod printer;
 mod report;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use self::history::History;
+use self::live::Live;
 use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
@@ -27,6 +30,8 @@ use crate::merge::Event;
 pub struct Outputs {
     metrics: Arc<Metrics>,
     printer: Option<Printer>,
+    history: Arc<History>,
+    live: Arc<Live>,
 }
 
 impl Outputs {
@@ -34,7 +39,11 @@ impl Outputs {
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
         let metrics =
             Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
-        Ok(Self { metrics: Arc::new(metrics), printer: Printer::start(config, Arc::clone(ledger))? })
+        let printer = Printer::start(config, Arc::clone(ledger))?;
+        let history = Arc::new(History::open(&config.state_dir));
+        let live = Arc::new(Live::new(Arc::clone(&history)));
+        metrics.show(Arc::clone(&history), Arc::clone(&live));
+        Ok(Self { metrics: Arc::new(metrics), printer, history, live })
     }
 
     /// Counts `event`, then prints it where that is asked for.
@@ -42,9 +51,21 @@ impl Outputs {
     /// Never waits for a reader: what cannot be printed at once is counted as lost.
     pub fn observe(&self, event: &Event<'_>) {
         self.metrics.observe(event);
+        self.history.observe(event);
+        self.live.observe(event);
         if let Some(printer) = &self.printer {
             printer.print(event);
         }
+    }
+
+    /// What has been violated so far.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// What readers of the socket are told from.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// The numbers.
@@ -57,5 +78,8 @@ impl Outputs {
         if let Some(printer) = &self.printer {
             printer.close().await;
         }
+        let history = Arc::clone(&self.history);
+        // A panic of the store is logged by the hook, and costs no more than ten seconds of history.
+        let _ = tokio::task::spawn_blocking(move || history.write()).await;
     }
 }

@@ -141,7 +141,8 @@ fn all(database: &impl ReadableDatabase) -> anyhow::Result<Vec<Evidence>> {
 /// Reads a database that no agent has open.
 pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Evidence>> {
     let path = folder.join(FILE);
-    let what = || format!("cannot read {}; while an agent runs, ask it (leave out --history)", path.display());
+    let what =
+        || format!("cannot read {}; while an agent runs, ask it (leave out --history)", path.display());
     let database = Database::builder().set_cache_size(CACHE).open(&path).with_context(what)?;
     all(&database).with_context(what)
 }

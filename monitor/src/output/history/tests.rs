@@ -39,7 +39,9 @@ fn kinds_are_told_apart_and_counted() {
     let books: Vec<_> = history
         .profiles()
         .into_iter()
-        .map(|(name, book)| (name, book.distinct, book.last_new / 1_000_000_000, book.last / 1_000_000_000, book.allowed))
+        .map(|(name, book)| {
+            (name, book.distinct, book.last_new / 1_000_000_000, book.last / 1_000_000_000, book.allowed)
+        })
         .collect();
     assert_eq!(books, [("p".to_owned(), 3, 25, 30, 4), ("q".to_owned(), 1, 5, 5, 1)]);
     assert_eq!(history.evidence().iter().map(|one| one.seen.count).sum::<u64>(), 5);

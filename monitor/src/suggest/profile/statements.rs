@@ -168,7 +168,11 @@ fn include(line: &str) -> Option<Statement<'_>> {
         b'<' => (true, '>', rest.get(1..)?),
         b'"' => (false, '"', rest.get(1..)?),
         _ => {
-            return Some(Statement::Include { name: rest.split_whitespace().next()?, magic: false, optional });
+            return Some(Statement::Include {
+                name: rest.split_whitespace().next()?,
+                magic: false,
+                optional,
+            });
         }
     };
     let (name, _) = rest.split_once(close)?;
