@@ -4,9 +4,9 @@
 //! whether audit is on, off, rate-limited or full. Inside it, once audit has made a buffer, AppArmor's own
 //! `audit_pre(ab, a)` (security/apparmor/audit.c) runs. So:
 //!
-//! * `audit_pre` sends the record, with the buffer's stamp, `audit(seconds.millis:serial)`, and notes the
-//!   address of `a`, which lives on the task's kernel stack and is unique while it does;
-//! * the return of `common_lsm_audit` sends what `audit_pre` did not: audit made no buffer for it.
+//! * `audit_pre` notes the buffer's stamp, `audit(seconds.millis:serial)`, under the address of `a`, which
+//!   lives on the task's kernel stack and is unique while it does;
+//! * the return of `common_lsm_audit` sends the record, with the stamp when there was one.
 //!
 //! Operations that AppArmor allows never come here: they cost nothing.
 //!

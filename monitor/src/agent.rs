@@ -16,7 +16,7 @@ use crate::config::LogLevel;
 use crate::config::{Config, SourceChoice};
 use crate::ledger::Ledger;
 use crate::node;
-use crate::output::{Outputs, http};
+use crate::output::{Outputs, http, live};
 use crate::pipeline::Pipeline;
 use crate::state::{Lock, LockError};
 
@@ -48,6 +48,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     if config.no_pin || !config.source.includes(Source::Ebpf) {
         detach(&config, lock.is_some());
     }
+    let writer = tokio::spawn(Arc::clone(outputs.history()).keep_writing());
+    let live = match live::bind(&config.socket) {
+        Ok(listener) => Some(tokio::spawn(live::serve(listener, Arc::clone(outputs.live())))),
+        Err(error) => {
+            tracing::warn!(
+                "tail, status and suggest cannot reach this agent: cannot listen at {}: {error}; \
+                 name another place with --socket",
+                config.socket.display()
+            );
+            None
+        }
+    };
     if !node::apparmor_enabled() {
         tracing::warn!(
             "AppArmor is not enabled in this kernel: there is nothing to count until it is booted with \
@@ -81,6 +93,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     if timeout(DRAIN_LIMIT, drained).await.is_err() {
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");
+    }
+    writer.abort();
+    if let Some(live) = live {
+        live.abort();
+        let _ = std::fs::remove_file(&config.socket);
     }
     server.abort();
     drop(lock);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aa_monitor::cli::{self, Command, Failure, RunArgs};
+use aa_monitor::output::history;
 use aa_monitor::{logging, shutdown};
 use anyhow::Context;
 
@@ -13,12 +14,15 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run(args),
             Command::Replay(args) => args.run(),
+            Command::Tail(args) => args.run(),
+            Command::Status(args) => args.run(),
             Command::Suggest(args) => match args.run()? {
                 true => return Ok(ExitCode::from(cli::EXIT_MISSING)),
                 false => Ok(()),
             },
             #[cfg(feature = "ebpf")]
             Command::Detach(args) => args.run(&mut stdout()),
+            Command::CheckHistory { folder } => history::check(&folder).map_err(Failure::from),
             Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
         }
         .map(|()| ExitCode::SUCCESS)

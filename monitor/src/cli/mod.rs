@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ebpf")]
 mod detach;
+mod live;
 mod refusal;
 mod replay;
 mod suggest;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 
 #[cfg(feature = "ebpf")]
 pub use self::detach::DetachArgs;
+pub use self::live::{StatusArgs, TailArgs};
 pub use self::refusal::{EXIT_FAILED, EXIT_USAGE, Failure};
 pub use self::replay::ReplayArgs;
 pub use self::suggest::{EXIT_MISSING, SuggestArgs};
@@ -42,11 +44,21 @@ pub enum Command {
     Run(RunArgs),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
+    /// Show the events that the agent on this node sees, the last ones and those to come
+    Tail(TailArgs),
+    /// Show profiles and containers: modes, denials, and what could be enforced
+    Status(StatusArgs),
     /// Suggest the rules that a profile still misses, each with its evidence
     Suggest(SuggestArgs),
     /// Detach the eBPF programs that agents have left attached for the next one, and remove their ring
     #[cfg(feature = "ebpf")]
     Detach(DetachArgs),
+    /// Look whether the history of violations can be read; the agent asks itself
+    #[command(name = crate::output::history::CHECK_COMMAND, hide = true)]
+    CheckHistory {
+        /// The state directory
+        folder: PathBuf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete in

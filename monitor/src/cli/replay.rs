@@ -127,11 +127,11 @@ impl ReplayArgs {
     }
 }
 
-fn verdict_parser() -> impl TypedValueParser<Value = Verdict> {
+pub(super) fn verdict_parser() -> impl TypedValueParser<Value = Verdict> {
     word_parser(&Verdict::ALL, Verdict::as_str)
 }
 
-fn class_parser() -> impl TypedValueParser<Value = Class> {
+pub(super) fn class_parser() -> impl TypedValueParser<Value = Class> {
     word_parser(&Class::ALL, Class::as_str)
 }
 

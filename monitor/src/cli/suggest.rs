@@ -1,12 +1,17 @@
 //! `aa-monitor suggest`: what a profile still misses.
 
 use std::io::{Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
 
 use super::replay::parse_since;
 use super::{Failure, write_out};
-use crate::config::LogLevel;
+use crate::config::{DEFAULT_SOCKET, LogLevel};
 use crate::logging;
+use crate::output::history;
+use crate::output::live::Ask;
+use crate::output::live::client::Answer;
 use crate::suggest::{Abi, Collection, ExecChoice, Format, Level, Only, Request, suggest};
 
 /// Something has to be added to a profile.
@@ -37,6 +42,14 @@ pub struct SuggestArgs {
     /// Read logs instead of asking the agent; - is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     from: Vec<PathBuf>,
+
+    /// Read what an agent that does not run has kept in its state directory
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "/var/lib/aa-monitor")]
+    history: Option<PathBuf>,
+
+    /// Where the agent listens
+    #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
 
     /// Put together what --format json wrote on several nodes
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -96,9 +109,6 @@ impl SuggestArgs {
                 "--format diff needs the profile's source: name it by --profile-file".to_owned(),
             ));
         }
-        if self.from.is_empty() && self.merge.is_empty() {
-            return Err(Failure::Usage("nothing to read".to_owned()));
-        }
         let only = Only {
             since: self.since,
             pods: self.pod.iter().map(|name| wildmatch::WildMatch::new(name)).collect(),
@@ -107,6 +117,14 @@ impl SuggestArgs {
         let mut collection = Collection::new(only);
         for path in &self.from {
             collection.read_log(path)?;
+        }
+        if let Some(folder) = &self.history {
+            for evidence in history::read(folder)? {
+                collection.add(evidence);
+            }
+        }
+        if self.from.is_empty() && self.merge.is_empty() && self.history.is_none() {
+            ask(&self.socket, &mut collection)?;
         }
         for path in &self.merge {
             collection.read_json(path)?;
@@ -132,6 +150,20 @@ impl SuggestArgs {
         }
         Ok(answer.missing)
     }
+}
+
+/// Asks the agent of this node what it remembers.
+fn ask(socket: &Path, collection: &mut Collection) -> anyhow::Result<()> {
+    let mut answer = Answer::ask(socket, &Ask::Evidence)?;
+    while let Some(line) = answer.line().context("the agent ended while it answered")? {
+        match serde_json::from_slice(&line) {
+            Ok(evidence) => collection.add(evidence),
+            // The last line, which says that there is no other.
+            Err(_) if line.starts_with(b"{\"end\"") => return Ok(()),
+            Err(error) => return Err(error).context("the agent's answer is not understood"),
+        }
+    }
+    bail!("the agent ended while it answered")
 }
 
 /// Mediation of user namespaces came with AppArmor 4.0's.

@@ -19,6 +19,8 @@ pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
 const DEFAULT_STATE_DIR: &str = "/var/lib/aa-monitor";
 /// Where [`crate::cli::Command::Detach`] looks too, if it is not told otherwise.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/aa-monitor";
+/// Where the agent listens for `tail`, `status` and `suggest`.
+pub const DEFAULT_SOCKET: &str = "/run/aa-monitor/aa-monitor.sock";
 
 /// A configuration cannot be larger than this; what is larger is some other file.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -46,12 +48,14 @@ pub struct Config {
     pub queue_length: usize,
     /// How many series the agent's event metrics may have.
     pub series_limit: usize,
-    /// What the agent leaves to the next one.
+    /// What the agent leaves to the next one, and what has been seen.
     pub state_dir: PathBuf,
     /// Where the eBPF programs are pinned, in a BPF file system.
     pub pin_dir: PathBuf,
     /// Whether they end with the agent instead.
     pub no_pin: bool,
+    /// The Unix socket at which tail, status and suggest are answered.
+    pub socket: PathBuf,
     /// What is written to standard error.
     pub log_level: LogLevel,
 }
@@ -70,6 +74,7 @@ impl Default for Config {
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             no_pin: false,
+            socket: DEFAULT_SOCKET.into(),
             log_level: LogLevel::Info,
         }
     }
@@ -130,6 +135,7 @@ impl Config {
             state_dir,
             pin_dir,
             no_pin,
+            socket,
             log_level,
         } = settings;
         let default = Self::default();
@@ -145,6 +151,7 @@ impl Config {
             state_dir: state_dir.unwrap_or(default.state_dir),
             pin_dir: pin_dir.unwrap_or(default.pin_dir),
             no_pin: no_pin.unwrap_or(default.no_pin),
+            socket: socket.unwrap_or(default.socket),
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {

@@ -48,7 +48,7 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
     pub series_limit: Option<usize>,
 
-    /// Keep here what the next agent has to know [default: /var/lib/aa-monitor]
+    /// Keep here what the next agent has to know, and what has been seen [default: /var/lib/aa-monitor]
     #[arg(long, env = "AA_MONITOR_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
 
@@ -59,6 +59,10 @@ pub struct Settings {
     /// Let the eBPF programs end with the agent [default: false]
     #[arg(long, env = "AA_MONITOR_NO_PIN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_pin: Option<bool>,
+
+    /// Answer tail, status and suggest at this Unix socket [default: /run/aa-monitor/aa-monitor.sock]
+    #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
 
     /// How much to log to standard error [default: info]
     #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
@@ -80,6 +84,7 @@ impl Settings {
             state_dir: self.state_dir.or(weaker.state_dir),
             pin_dir: self.pin_dir.or(weaker.pin_dir),
             no_pin: self.no_pin.or(weaker.no_pin),
+            socket: self.socket.or(weaker.socket),
             log_level: self.log_level.or(weaker.log_level),
         }
     }

@@ -13,6 +13,7 @@ fn odd() -> Config {
         state_dir: "/tmp/state".into(),
         pin_dir: "/tmp/pins".into(),
         no_pin: true,
+        socket: "/tmp/a.sock".into(),
         log_level: LogLevel::Trace,
     }
 }

@@ -2,8 +2,10 @@
 
 mod detail;
 pub(crate) mod escape;
+pub mod history;
 pub mod http;
 mod json;
+pub mod live;
 pub mod metrics;
 mod printer;
 mod report;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use self::history::History;
+use self::live::Live;
 use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
@@ -31,6 +35,8 @@ pub struct Outputs {
     metrics: Arc<Metrics>,
     printer: Option<Printer>,
     printed: Option<Printed>,
+    history: Arc<History>,
+    live: Arc<Live>,
 }
 
 impl Outputs {
@@ -45,7 +51,10 @@ impl Outputs {
             ledger.lose(Loss::AuditOutputKilled, left.audit_lost);
             Some(journal)
         })?;
-        Ok(Self { metrics: Arc::new(metrics), printer, printed })
+        let history = Arc::new(History::open(&config.state_dir));
+        let live = Arc::new(Live::new(Arc::clone(&history)));
+        metrics.show(Arc::clone(&history), Arc::clone(&live));
+        Ok(Self { metrics: Arc::new(metrics), printer, printed, history, live })
     }
 
     /// Up to where an agent that was killed had printed, though it could not say so.
@@ -65,9 +74,21 @@ impl Outputs {
     /// Never waits for a reader: what cannot be printed at once is counted as lost.
     pub fn observe(&self, event: &Event<'_>) {
         self.metrics.observe(event);
+        self.history.observe(event);
+        self.live.observe(event);
         if let Some(printer) = &self.printer {
             printer.print(event);
         }
+    }
+
+    /// What has been violated so far.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// What readers of the socket are told from.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// The numbers.
@@ -80,6 +101,9 @@ impl Outputs {
         if let Some(printer) = &self.printer {
             printer.close().await;
         }
+        let history = Arc::clone(&self.history);
+        // A panic of the store is logged by the hook, and costs no more than ten seconds of history.
+        let _ = tokio::task::spawn_blocking(move || history.write()).await;
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::evidence::{Evidence, RECORD_LIMIT, Seen, of_event};
 use crate::capture::file::{open, read_to_end};
 use crate::merge::{Event, SeenBy};
+use crate::output::history::evidence::{Evidence, RECORD_LIMIT, Seen, of_event};
 use crate::record::{Log, Origin, ParseError, Senders, Violation};
 
 /// Kinds of violations that are told apart. The largest profile has some thousand rules.

@@ -7,7 +7,6 @@
 mod abstractions;
 mod collect;
 mod derive;
-pub mod evidence;
 mod generalise;
 mod glob;
 mod plan;
@@ -19,8 +18,8 @@ mod session;
 mod text;
 
 pub use self::collect::{Collection, Only};
-pub use self::evidence::{Evidence, Seen};
 pub use self::generalise::Level;
 pub use self::plan::ExecChoice;
 pub use self::session::{Answer, Format, Request, suggest};
 pub use self::text::Abi;
+pub use crate::output::history::{Evidence, Seen};

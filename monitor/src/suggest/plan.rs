@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::abstractions::Abstractions;
 use super::derive::{Need, need};
-use super::evidence::{Evidence, Seen};
 use super::generalise::{self, Level, Step};
 use super::glob::Variables;
 use super::profile::{Profile, Source, Written, builtin};
 use super::review::review;
 use super::rule::{Pattern, Rule, Words};
 use super::text::Abi;
+use crate::output::history::evidence::{Evidence, Seen};
 use crate::record::Class;
 
 /// What to do about a program that the profile has no rule to execute.

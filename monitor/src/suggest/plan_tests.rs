@@ -14,7 +14,8 @@ fn evidence(records: &[&str]) -> Vec<Evidence> {
         let arena = Bump::new();
         let violation = parse_line(line.as_bytes(), Origin::File, &Senders::by_program(), &arena).unwrap();
         let one =
-            crate::suggest::evidence::of_event(&Event::unresolved(violation, SeenBy::default())).unwrap();
+            crate::output::history::evidence::of_event(&Event::unresolved(violation, SeenBy::default()))
+                .unwrap();
         all.entry(one.record).or_default().add(&one.seen);
     }
     all.into_iter().map(|(record, seen)| Evidence { record, seen }).collect()

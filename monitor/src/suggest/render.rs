@@ -5,12 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::evidence::{Evidence, Seen};
 use super::glob::quoted;
 use super::plan::{Line, Suggestion};
 use super::profile::{Profile, Source};
 use super::text::Abi;
 use crate::output::escape::escape;
+use crate::output::history::evidence::{Evidence, Seen};
 
 /// How much of a name a comment shows, and how many names.
 const NAME_LIMIT: usize = 80;
@@ -221,7 +221,9 @@ fn summary(suggestion: &Suggestion) -> String {
     }
     let pods = match seen.pods.len() {
         0 => String::new(),
-        super::evidence::NAMES => format!(" in {} pods or more", super::evidence::NAMES),
+        crate::output::history::evidence::NAMES => {
+            format!(" in {} pods or more", crate::output::history::evidence::NAMES)
+        }
         pods => format!(" in {pods} pods"),
     };
     format!(": {} violations{pods}, last {}", seen.count, date(seen.last))

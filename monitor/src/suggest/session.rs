@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::abstractions::Abstractions;
-use super::evidence::Evidence;
 use super::generalise::Level;
 use super::plan::{ExecChoice, Suggestion, Wishes, plan};
 use super::profile::{self, Folders, Source, read_file};
 use super::render;
 use super::text::Abi;
+use crate::output::history::evidence::Evidence;
 
 /// How suggestions are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -1,13 +1,14 @@
 //! The agent's numbers, as Prometheus reads them.
 
 mod agent;
+mod history;
 mod labels;
 mod names;
 mod process;
 mod series;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
@@ -20,6 +21,8 @@ use self::series::{Counted, Series, Store};
 use crate::capture::Source;
 use crate::ledger::Ledger;
 use crate::merge::Event;
+use crate::output::history::History;
+use crate::output::live::Live;
 use crate::record::{Class, Origin, Verdict};
 
 /// The upper bounds of `aa_monitor_event_latency_seconds`: from a ring read at once to a queue that stands.
@@ -39,6 +42,7 @@ pub struct Metrics {
     latency: HistogramVec,
     latency_of_ebpf: Histogram,
     latency_of_audit: Histogram,
+    shown: OnceLock<(Arc<History>, Arc<Live>)>,
 }
 
 impl Metrics {
@@ -56,7 +60,14 @@ impl Metrics {
             latency_of_ebpf: latency.get_metric_with_label_values(&[Source::Ebpf.as_str()])?,
             latency_of_audit: latency.get_metric_with_label_values(&[Source::Audit.as_str()])?,
             latency,
+            shown: OnceLock::new(),
         })
+    }
+
+    /// Also shows what these count.
+    pub fn show(&self, history: Arc<History>, live: Arc<Live>) {
+        // Only the first ones: there is one of each.
+        let _ = self.shown.set((history, live));
     }
 
     /// Counts `event`.
@@ -85,6 +96,9 @@ impl Metrics {
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
         families.extend(process::families());
+        if let Some((history, live)) = self.shown.get() {
+            families.extend(history::families(history, live));
+        }
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));

@@ -56,6 +56,25 @@ pub(super) const SERIES_DROPPED: Name = name(
     "Events counted under the label value __other__ because aa_monitor_series_limit was reached.",
 );
 
+pub(super) const LAST_NEW: Name = name(
+    "apparmor_profile_last_new_violation_timestamp_seconds",
+    "When a violation of the profile was last of a kind not seen before, seconds since the epoch.",
+);
+pub(super) const DISTINCT: Name =
+    name("apparmor_profile_distinct_violations", "Kinds of violations of the profile that are remembered.");
+pub(super) const HISTORY_KINDS: Name =
+    name("aa_monitor_history_kinds", "Kinds of violations that are remembered at present.");
+pub(super) const HISTORY_DROPPED: Name = name(
+    "aa_monitor_history_dropped_total",
+    "Violations of kinds that there was no room to remember; they are in the event metrics all the same.",
+);
+pub(super) const HISTORY_FAILED: Name =
+    name("aa_monitor_history_failures_total", "Times that the history could not be read or written.");
+pub(super) const LIVE_REFUSED: Name =
+    name("aa_monitor_live_refused_total", "Readers of the Unix socket that were turned away.");
+pub(super) const LIVE_LOST: Name =
+    name("aa_monitor_live_lost_total", "Events that readers of the Unix socket were too slow to get.");
+
 pub(super) const CPU: Name = name("process_cpu_seconds_total", "User and system CPU time spent, in seconds.");
 pub(super) const OPEN_FDS: Name = name("process_open_fds", "Open file descriptors.");
 pub(super) const MAX_FDS: Name = name("process_max_fds", "Most file descriptors that may be open.");

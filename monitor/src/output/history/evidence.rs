@@ -14,6 +14,9 @@ pub(crate) const NAMES: usize = 16;
 /// A record is at most this long in the kernel's words: two paths of 4096 bytes, both in hex, and the rest.
 pub(crate) const RECORD_LIMIT: usize = 20_000;
 
+/// As long as a label value may be.
+const PROFILE_LIMIT: usize = 256;
+
 /// The type of a kernel's AppArmor record (linux/audit.h: `AUDIT_AVC`).
 const AVC: u16 = 1400;
 
@@ -95,6 +98,12 @@ pub fn of_event(event: &Event<'_>) -> Option<Evidence> {
         }
     }
     Some(Evidence { record, seen })
+}
+
+/// The profile that a violation is booked under, as its label in the metrics.
+pub(crate) fn profile_of(violation: &Violation<'_>) -> Option<Box<str>> {
+    let base = record::profile_base(violation.profile?);
+    Some(crate::output::escape::escape(&base, PROFILE_LIMIT).into())
 }
 
 /// The record without stamp, process, time and the addresses of a connection: what is left is what a rule

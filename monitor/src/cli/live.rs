@@ -1,0 +1,193 @@
+//! `aa-monitor tail` and `aa-monitor status`: what the agent on this node sees and knows.
+
+use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::replay::{class_parser, verdict_parser};
+use super::{Failure, write_out};
+use crate::config::DEFAULT_SOCKET;
+use crate::output::live::client::Answer;
+use crate::output::live::{Ask, Filter, Status};
+use crate::record::{Class, Verdict};
+
+/// How often a restarted agent is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// `aa-monitor tail`.
+#[derive(clap::Args, Debug)]
+pub struct TailArgs {
+    /// Begin with the last events, of containers that are gone, too (the agent keeps 1000)
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    last: usize,
+
+    /// End after those, rather than wait for more
+    #[arg(long)]
+    no_follow: bool,
+
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    /// Only events with this verdict; can be given several times
+    #[arg(long, value_name = "VERDICT", value_parser = verdict_parser())]
+    verdict: Vec<Verdict>,
+
+    /// Only events of this class; can be given several times
+    #[arg(long, value_name = "CLASS", value_parser = class_parser())]
+    class: Vec<Class>,
+
+    /// Only events of profiles of this name, in which * and ? stand for any characters and any one
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+
+    /// Only events of pods in this Kubernetes namespace
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Vec<String>,
+
+    /// Only events of pods of this name
+    #[arg(long, value_name = "NAME")]
+    pod: Vec<String>,
+
+    /// Where the agent listens
+    #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+impl TailArgs {
+    /// Prints events until it is ended; through restarts of the agent.
+    pub fn run(self) -> Result<(), Failure> {
+        let filter = Filter {
+            verdict: self.verdict.iter().map(|verdict| verdict.as_str().to_owned()).collect(),
+            class: self.class.iter().map(|class| class.as_str().to_owned()).collect(),
+            profile: self.profile,
+            namespace: self.namespace,
+            pod: self.pod,
+        };
+        let ask = |last| Ask::Tail { last, follow: !self.no_follow, filter: filter.clone() };
+        let mut answer = Answer::ask(&self.socket, &ask(self.last))?;
+        loop {
+            while let Ok(Some(line)) = answer.line() {
+                let value: Value =
+                    serde_json::from_slice(&line).context("the agent's answer is not understood")?;
+                if value.get("end").is_some() {
+                    return Ok(());
+                }
+                if let Some(lost) = value.get("lost").and_then(Value::as_u64) {
+                    let _ = writeln!(stderr(), "{lost} events were lost: too slow");
+                    continue;
+                }
+                let mut text = match value.get("shown").and_then(Value::as_str) {
+                    Some(shown) if !self.json => shown.to_owned(),
+                    _ => event(&line).unwrap_or_default(),
+                };
+                text.push('\n');
+                let mut out = stdout();
+                if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    return Err(Failure::Failed(
+                        anyhow::Error::new(error).context("cannot write to standard output"),
+                    ));
+                }
+            }
+            let _ = writeln!(stderr(), "the agent has ended; waiting for it");
+            answer = loop {
+                thread::sleep(LOOK_EVERY);
+                // A new agent has not seen what the old one told.
+                if let Ok(answer) = Answer::ask(&self.socket, &ask(self.last)) {
+                    break answer;
+                }
+            };
+        }
+    }
+}
+
+/// The event in a line, byte for byte, so that it stays escaped as the agent wrote it.
+fn event(line: &[u8]) -> Option<String> {
+    let text = str::from_utf8(line).ok()?;
+    let (_, event) = text.split_once(",\"event\":")?;
+    Some(event.strip_suffix('}')?.to_owned())
+}
+
+/// `aa-monitor status`.
+#[derive(clap::Args, Debug)]
+pub struct StatusArgs {
+    /// As one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// How long nothing new may have come before a profile is called ready
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    quiet: Duration,
+
+    /// Where the agent listens
+    #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+impl StatusArgs {
+    /// Prints what the agent knows.
+    pub fn run(self) -> Result<(), Failure> {
+        let mut answer = Answer::ask(&self.socket, &Ask::Status)?;
+        let line = answer.line().context("the agent ended while it answered")?;
+        let line = line.context("the agent ended while it answered")?;
+        if self.json {
+            return write_out(&mut stdout(), &[&line[..], b"\n"].concat());
+        }
+        let status: Status = serde_json::from_slice(&line).context("the agent's answer is not understood")?;
+        write_out(&mut stdout(), table(&status, self.quiet).as_bytes())
+    }
+}
+
+fn table(status: &Status, quiet: Duration) -> String {
+    let time = |nanos: u64| match nanos {
+        0 => "-".to_owned(),
+        nanos => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(nanos)).to_string(),
+    };
+    let mut rows =
+        vec![["PROFILE", "MODE", "DENIED", "WOULD DENY", "KINDS", "LAST", "ENFORCE?"].map(str::to_owned)];
+    rows.extend(status.profiles.iter().map(|profile| {
+        [
+            profile.profile.clone(),
+            profile.mode.clone().unwrap_or_else(|| "-".to_owned()),
+            profile.denied.to_string(),
+            profile.would_deny.to_string(),
+            profile.distinct.to_string(),
+            time(profile.last),
+            profile.readiness(status.now, quiet).unwrap_or_else(|| "-".to_owned()),
+        ]
+    }));
+    let mut text = aligned(&rows);
+    if !status.containers.is_empty() {
+        let mut rows =
+            vec![["POD", "CONTAINER", "PROFILE", "DENIED", "WOULD DENY", "LAST"].map(str::to_owned)];
+        rows.extend(status.containers.iter().map(|container| {
+            [
+                if container.pod.is_empty() { "-".to_owned() } else { container.pod.clone() },
+                container.container.clone(),
+                container.profile.clone(),
+                container.denied.to_string(),
+                container.would_deny.to_string(),
+                time(container.last),
+            ]
+        }));
+        text.push('\n');
+        text.push_str(&aligned(&rows));
+    }
+    text
+}
+
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

@@ -1,0 +1,214 @@
+//! Profiles and containers of this node, as far as violations told of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::merge::Event;
+use crate::output::escape::escape;
+use crate::output::history::History;
+use crate::record::{Verdict, profile_base};
+
+/// Containers that are told apart; the one that was quiet for longest makes room.
+const CONTAINERS: usize = 1_000;
+/// Pods of one profile that are told apart.
+const PODS: usize = 1_000;
+
+/// The loaded profiles, one a line, each with its mode.
+const LOADED: &str = "/sys/kernel/security/apparmor/profiles";
+
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// When it was made, nanoseconds since the epoch.
+    pub now: u64,
+    /// Profiles that had violations, and those that are loaded.
+    pub profiles: Vec<ProfileStatus>,
+    /// Containers that had violations since the agent started.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// One profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileStatus {
+    /// Its name, in which nothing acts.
+    pub profile: String,
+    /// `enforce`, `complain` and so on; none when it is not loaded or the list cannot be read.
+    pub mode: Option<String>,
+    /// Violations refused since the agent started.
+    pub denied: u64,
+    /// Violations let through by complain mode since the agent started.
+    pub would_deny: u64,
+    /// Kinds of violations that are remembered.
+    pub distinct: u64,
+    /// When the last one was, nanoseconds since the epoch; 0 for never.
+    pub last: u64,
+    /// When the latest kind was first seen.
+    pub last_new: u64,
+    /// Pods that had violations of it.
+    pub pods: u64,
+}
+
+/// One container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// `namespace/pod`, where it is known.
+    pub pod: String,
+    /// Its name, or its id.
+    pub container: String,
+    /// The profile that decided last.
+    pub profile: String,
+    /// Refused.
+    pub denied: u64,
+    /// Let through by complain mode.
+    pub would_deny: u64,
+    /// When the last one was.
+    pub last: u64,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    containers: HashMap<Box<str>, ContainerStatus>,
+    pods: HashMap<String, std::collections::HashSet<Box<str>>>,
+}
+
+/// Violations by container.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(Mutex<Books>);
+
+impl Tallies {
+    pub(super) fn observe(&self, event: &Event<'_>) {
+        let (Some(container), violation) = (&event.subject.container, event.violation) else { return };
+        let denied = match violation.verdict {
+            Verdict::Denied | Verdict::Killed => true,
+            Verdict::Allowed => false,
+            _ => return,
+        };
+        let profile = escape(&profile_base(violation.profile.unwrap_or_default()), 256).into_owned();
+        let pod = container.pod.as_deref();
+        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pod) = pod {
+            let known = books.pods.len();
+            if known < PODS || books.pods.contains_key(&profile) {
+                let pods = books.pods.entry(profile.clone()).or_default();
+                if pods.len() < PODS {
+                    pods.insert(pod.uid.clone());
+                }
+            }
+        }
+        if books.containers.len() >= CONTAINERS && !books.containers.contains_key(&container.id) {
+            let quiet = books.containers.iter().min_by_key(|(_, known)| known.last).map(|(id, _)| id.clone());
+            quiet.and_then(|id| books.containers.remove(&id));
+        }
+        let status = books.containers.entry(container.id.clone()).or_default();
+        if let Some(pod) = pod.filter(|pod| !pod.name.is_empty()) {
+            status.pod = format!("{}/{}", pod.namespace, pod.name);
+        }
+        let name = if container.name.is_empty() { &container.id } else { &container.name };
+        status.container = escape(name.as_bytes(), 128).into_owned();
+        status.profile = profile;
+        *(if denied { &mut status.denied } else { &mut status.would_deny }) += 1;
+        status.last = status.last.max(violation.time.unwrap_or(0));
+    }
+
+    pub(super) fn status(&self, history: &History) -> Status {
+        let loaded = fs::read(LOADED).map(|text| modes(&text)).unwrap_or_default();
+        let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = |profile: &str| books.pods.get(profile).map_or(0, |pods| pods.len() as u64);
+        let mut profiles: Vec<_> = history
+            .profiles()
+            .into_iter()
+            .map(|(profile, book)| ProfileStatus {
+                mode: loaded.get(&profile).cloned(),
+                denied: book.denied,
+                would_deny: book.allowed,
+                distinct: book.distinct,
+                last: book.last,
+                last_new: book.last_new,
+                pods: pods(&profile),
+                profile,
+            })
+            .collect();
+        let quiet = loaded.iter().filter(|(name, _)| !profiles.iter().any(|known| known.profile == **name));
+        let quiet: Vec<_> = quiet
+            .map(|(name, mode)| ProfileStatus {
+                profile: name.clone(),
+                mode: Some(mode.clone()),
+                ..Default::default()
+            })
+            .collect();
+        profiles.extend(quiet);
+        profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
+        let mut containers: Vec<_> = books.containers.values().cloned().collect();
+        containers.sort_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
+        Status { now, profiles, containers }
+    }
+}
+
+/// `name (mode)`, a line each; names may hold spaces and parentheses.
+fn modes(text: &[u8]) -> HashMap<String, String> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let pair = |line: &[u8]| {
+        let line = line.strip_suffix(b")")?;
+        let at = line.windows(2).rposition(|two| two == b" (")?;
+        let (name, mode) = (line.get(..at)?, line.get(at + 2..)?);
+        Some((escape(name, 256).into_owned(), escape(mode, 32).into_owned()))
+    };
+    lines.filter_map(pair).collect()
+}
+
+impl ProfileStatus {
+    /// Whether there has been nothing new for long enough to think of enforcing it: `ready: quiet for 26h
+    /// over 12 pods`. None for a profile that is enforced, is not loaded, or of which nothing is known.
+    pub fn readiness(&self, now: u64, quiet: std::time::Duration) -> Option<String> {
+        if self.mode.as_deref() != Some("complain") || self.last_new == 0 {
+            return None;
+        }
+        let silent = std::time::Duration::from_nanos(now.saturating_sub(self.last_new));
+        let hours = silent.as_secs() / 3600;
+        let word = if silent >= quiet { "ready" } else { "not yet" };
+        let over = match self.pods {
+            0 => String::new(),
+            1 => " over 1 pod".to_owned(),
+            pods => format!(" over {pods} pods"),
+        };
+        Some(format!("{word}: quiet for {hours}h{over}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_stand_behind_the_last_parenthesis() {
+        let modes = modes(b"docker-default (enforce)\na b (x) (complain)\n\nnonsense\n");
+        assert_eq!(modes.len(), 2);
+        assert_eq!(modes.get("a b (x)").map(String::as_str), Some("complain"));
+    }
+
+    #[test]
+    fn a_profile_is_ready_when_nothing_new_came_for_long_enough() {
+        let hour = 3_600_000_000_000;
+        let profile = |mode: Option<&str>, last_new, pods| ProfileStatus {
+            mode: mode.map(str::to_owned),
+            last_new,
+            pods,
+            ..Default::default()
+        };
+        for (profile, want) in [
+            (profile(Some("complain"), hour, 12), Some("ready: quiet for 26h over 12 pods")),
+            (profile(Some("complain"), 20 * hour, 1), Some("not yet: quiet for 7h over 1 pod")),
+            (profile(Some("complain"), 0, 0), None),
+            (profile(Some("enforce"), hour, 1), None),
+            (profile(None, hour, 1), None),
+        ] {
+            let got = profile.readiness(27 * hour, std::time::Duration::from_secs(24 * 3600));
+            assert_eq!(got.as_deref(), want, "{profile:?}");
+        }
+    }
+}

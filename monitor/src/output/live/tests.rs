@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use bumpalo::Bump;
+
+use super::client::Answer;
+use super::*;
+use crate::merge::SeenBy;
+use crate::output::history::Evidence;
+use crate::record::{Origin, Senders, parse_line};
+
+fn observe(live: &Live, history: &History, profile: &str, name: &str) {
+    let line = format!(
+        r#"audit: type=1400 audit(5.000:1): apparmor="ALLOWED" operation="open" profile="{profile}" name={name} pid=1 comm=1B5B324A denied_mask="r""#
+    );
+    let arena = Bump::new();
+    let violation = parse_line(line.as_bytes(), Origin::File, &Senders::by_program(), &arena).unwrap();
+    let event = Event::unresolved(violation, SeenBy::default());
+    history.observe(&event);
+    live.observe(&event);
+}
+
+struct Served {
+    live: Arc<Live>,
+    history: Arc<History>,
+    folder: tempfile::TempDir,
+}
+
+impl Served {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let history = Arc::new(History::in_memory());
+        let live = Arc::new(Live::new(Arc::clone(&history)));
+        let listener = bind(&folder.path().join("s")).unwrap();
+        tokio::spawn(serve(listener, Arc::clone(&live)));
+        Self { live, history, folder }
+    }
+
+    fn ask(&self, ask: Ask) -> tokio::task::JoinHandle<anyhow::Result<Vec<String>>> {
+        let socket = self.folder.path().join("s");
+        tokio::task::spawn_blocking(move || {
+            let mut answer = Answer::ask(&socket, &ask)?;
+            let mut lines = Vec::new();
+            while let Some(line) = answer.line()? {
+                lines.push(String::from_utf8(line)?);
+                if lines.last().is_some_and(|line| line.contains("\"end\"") || line.contains("/stop")) {
+                    break;
+                }
+            }
+            Ok(lines)
+        })
+    }
+}
+
+fn tail(last: usize, follow: bool, filter: Filter) -> Ask {
+    Ask::Tail { last, follow, filter }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_gets_the_last_events_and_those_to_come() {
+    let served = Served::start();
+    for name in ["\"/a\"", "\"/b\"", "\"/c\""] {
+        observe(&served.live, &served.history, "p", name);
+    }
+    observe(&served.live, &served.history, "q", "\"/d\"");
+    let filter = Filter { profile: vec!["p*".into()], ..Filter::default() };
+    let reader = served.ask(tail(2, true, filter));
+    while served.live.sender.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    observe(&served.live, &served.history, "q", "\"/e\"");
+    observe(&served.live, &served.history, "p", "\"/stop\"");
+    let lines = reader.await.unwrap().unwrap();
+    let names: Vec<_> = lines
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"]["name"].clone())
+        .collect();
+    assert_eq!(names, ["/b", "/c", "/stop"]);
+    for line in &lines {
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "nothing acts: {line}");
+        let shown =
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["shown"].as_str().unwrap().to_owned();
+        assert!(shown.contains("\\x1b[2J"), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_and_status_are_told() {
+    let served = Served::start();
+    observe(&served.live, &served.history, "p", "\"/a\"");
+    let lines = served.ask(Ask::Evidence).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Evidence>(&lines[0]).unwrap(), served.history.evidence()[0]);
+    assert_eq!(lines.len(), 2);
+    let lines = served.ask(Ask::Status).await.unwrap().unwrap();
+    let status: Status = serde_json::from_str(&lines[0]).unwrap();
+    let profile = status.profiles.iter().find(|profile| profile.profile == "p").unwrap();
+    assert_eq!((profile.would_deny, profile.distinct), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_are_bounded_and_each_refusal_is_counted() {
+    let served = Served::start();
+    let readers: Vec<_> = (0..16).map(|_| served.ask(tail(0, true, Filter::default()))).collect();
+    while served.live.sender.receiver_count() < 16 {
+        tokio::task::yield_now().await;
+    }
+    let error = served.ask(Ask::Status).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("too many readers"), "{error:#}");
+    assert_eq!(served.live.refused_total(), 1);
+    observe(&served.live, &served.history, "p", "\"/stop\"");
+    for reader in readers {
+        assert_eq!(reader.await.unwrap().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let history = Arc::new(History::in_memory());
+    let live = Live::new(Arc::clone(&history));
+    let long = format!("\"/{}\"", "x".repeat(20_000));
+    for _ in 0..RECENT + 100 {
+        observe(&live, &history, "p", &long);
+    }
+    let recent = live.recent.lock().unwrap();
+    assert!(recent.events.len() <= RECENT && recent.bytes <= RECENT_BYTES);
+    assert_eq!(recent.bytes, recent.events.iter().map(|told| told.size()).sum::<usize>());
+}
+
+#[tokio::test]
+async fn a_socket_that_is_listened_at_is_left_alone_and_a_stale_one_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/s");
+    let first = bind(&path).unwrap();
+    assert_eq!(bind(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    drop(first);
+    let _second = bind(&path).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_answered_and_ends() {
+    use std::io::{Read, Write};
+    let served = Served::start();
+    for question in ["nonsense\n", "{\"version\":99,\"ask\":\"status\"}\n", "{}\n"] {
+        let socket = served.folder.path().join("s");
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.write_all(question.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        assert!(answer.await.unwrap().contains("\"error\""), "{question}");
+    }
+}
