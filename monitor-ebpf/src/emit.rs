@@ -5,7 +5,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_ringbuf_output};
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
     bpf_ktime_get_boot_ns,
 };
 
@@ -15,7 +15,7 @@ use aa_monitor_ebpf::{
 };
 
 use crate::read::{at, bytes, layout};
-use crate::{EVENTS, SCRATCH, STAMPS, count};
+use crate::{EVENTS, SCRATCH, STAMPS, count, who};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -163,6 +163,7 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
     let class: u16 = member(ad, layout!(ad_class)).unwrap_or(CLASS_UNKNOWN);
     let verdict: i32 = member(ad, layout!(ad_type)).unwrap_or(-1);
     let thread = bpf_get_current_pid_tgid();
+    let target = who::target(thread);
     // SAFETY: `header` is in the scratch area; every field is written, so nothing of an earlier record is
     // left in it.
     unsafe {
@@ -189,12 +190,14 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
             rlimit: member(ad, layout!(ad_rlim)).unwrap_or(-1),
             rlimit_max: member(ad, layout!(ad_rlim_max)).unwrap_or(u64::MAX),
             mount_flags: member(ad, layout!(ad_mnt_flags)).unwrap_or(0),
-            cgroup_id: bpf_get_current_cgroup_id(),
-            start_boottime: start_boottime(thread),
+            cgroup_id: who::current_cgroup(),
+            start_boottime: who::start_boottime(unsafe { bpf_get_current_task() }),
             boottime: bpf_ktime_get_boot_ns(),
+            target_cgroup_id: who::cgroup(target),
+            target_start_boottime: who::start_boottime(target),
             comm: bpf_get_current_comm().unwrap_or([0; 16]),
             lens: [LEN_ABSENT; Slot::COUNT],
-            pad2: [0; 4],
+            target_tgid: at(target, layout!(task_tgid)).unwrap_or(0),
         });
     }
 
@@ -351,17 +354,6 @@ fn put_v4(to: &mut [u8; 16], from: Option<[u8; 4]>) {
         to[2] = c;
         to[3] = d;
     }
-}
-
-/// When the current process started; its leader's start, because threads start later.
-#[inline(always)]
-fn start_boottime(thread: u64) -> u64 {
-    // SAFETY: no arguments.
-    let mut task = unsafe { bpf_get_current_task() };
-    if (thread >> 32) as u32 != thread as u32 {
-        task = at(task, layout!(task_group_leader)).unwrap_or(0);
-    }
-    at(task, layout!(task_start_boottime)).unwrap_or(0)
 }
 
 /// The file system uid that was checked: the record's credentials, or the task's where it has none.

@@ -3,6 +3,8 @@
 //!
 //! A record is a [`Header`] followed by the strings of its slots, packed without padding or NUL, in the
 //! order of [`Slot`]. [`Header::lens`] tells how long each one is, so a record is as long as what it says.
+//! Between them, in the order of events, come records of cgroups that were made or removed
+//! ([`CgroupHeader`]).
 
 #![cfg_attr(not(test), no_std)]
 
@@ -11,7 +13,7 @@ mod record;
 
 pub use layout::{ABSENT, AD_MAX, Layout};
 pub use record::{
-    Header, KIND_VIOLATION, LEN_ABSENT, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED,
+    CGROUP_PATH_MAX, CgroupHeader, Header, KIND_CGROUP_MADE, KIND_CGROUP_REMOVED, KIND_VIOLATION, LEN_ABSENT, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED,
     WIRE_VERSION,
 };
 
@@ -23,6 +25,10 @@ pub mod counter {
     pub const RING_FULL: u32 = 1;
     /// Audit stamps that found no room in the stamp map: the event is sent without one.
     pub const STAMPS_FULL: u32 = 2;
+    /// Cgroups made or removed for which the ring had no room.
+    pub const CGROUPS_LOST: u32 = 3;
+    /// Targets of signals and ptrace checks that found no room in the map of targets.
+    pub const TARGETS_FULL: u32 = 4;
     /// How many slots there are.
-    pub const SLOTS: u32 = 3;
+    pub const SLOTS: u32 = 5;
 }

@@ -16,8 +16,9 @@ use crate::step::Step;
 use crate::vm::Tally;
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "auditd",
+    "cgroup",
     "journal_export",
     "journal_json",
     "kmsg",
