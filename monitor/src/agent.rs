@@ -14,8 +14,10 @@ use crate::capture::{self, Choice, Source};
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
 use crate::config::{Config, SourceChoice};
+use crate::identity::containers::Limits;
+use crate::identity::resolver::Resolver;
 use crate::ledger::Ledger;
-use crate::node;
+use crate::node::{self, Hierarchy};
 use crate::output::{Outputs, http};
 use crate::pipeline::Pipeline;
 
@@ -49,8 +51,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
+    // After the sources: a cgroup that is made while the tree is walked is told of by both.
+    let resolver = Resolver::new(Arc::clone(&ledger), Hierarchy::of_node(), Limits::default());
     let sink = Arc::clone(&outputs);
-    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| sink.observe(event));
+    let pipeline =
+        Pipeline::new(Arc::clone(&ledger), streams.both_since, resolver, move |event| sink.observe(event));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -83,6 +88,7 @@ fn options(config: &Config) -> capture::Options {
         ebpf: EbpfOptions {
             ring_bytes: u32::try_from(config.ring_size.bytes()).unwrap_or(u32::MAX),
             attach: Attach::Auto,
+            cgroups: Hierarchy::of_node(),
             log: config.log_level == LogLevel::Trace,
         },
         audit: AuditOptions { buffer: usize::try_from(config.netlink_buffer.bytes()).unwrap_or(usize::MAX) },

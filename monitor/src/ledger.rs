@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::capture::Source;
+use crate::identity::counts::Counts;
 
 /// A place where violations can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,7 @@ pub struct Ledger {
     losses: [AtomicU64; Loss::ALL.len()],
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
+    identity: Counts,
 }
 
 impl Ledger {
@@ -196,6 +198,11 @@ impl Ledger {
             return Ok(());
         }
         Err(book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// How identities were found.
+    pub fn identity(&self) -> &Counts {
+        &self.identity
     }
 
     /// Notes how a kernel function was hooked.

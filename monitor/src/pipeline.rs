@@ -8,8 +8,9 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::capture::audit::split_record;
 use crate::capture::{Batch, Source};
+use crate::identity::resolver::{Resolver, Who};
 use crate::ledger::{Ledger, Loss};
-use crate::merge::{Event, Merger, SeenBy, Sighting};
+use crate::merge::{Event, Merger, Parked, SeenBy, Sighting};
 use crate::record::{self, Origin, ParseError, Senders, Violation};
 
 /// The stages between capture and output, run by one task: a record is never handed from thread to thread.
@@ -20,17 +21,23 @@ pub struct Pipeline<O> {
     /// the eBPF source.
     both_since: u64,
     senders: Senders,
+    resolver: Resolver,
     output: O,
 }
 
 impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// A pipeline into `output`, which is called once for each violation. `both_since` says since when two
     /// sources see the same violations, if they do.
-    pub fn new(ledger: Arc<Ledger>, both_since: Option<SystemTime>, output: O) -> Self {
+    pub fn new(
+        ledger: Arc<Ledger>,
+        both_since: Option<SystemTime>,
+        resolver: Resolver,
+        output: O,
+    ) -> Self {
         let merger = Merger::new(both_since.is_some());
         let since = both_since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
         let both_since = since.map_or(0, |since| since.as_nanos() as u64);
-        Self { ledger, merger, both_since, senders: Senders::of_users(bus_users()), output }
+        Self { ledger, merger, both_since, senders: Senders::of_users(bus_users()), resolver, output }
     }
 
     /// Runs until both sources have ended, then counts what still waits for a second sighting.
@@ -55,7 +62,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         // The sources stop one after the other; what only one of them still saw was not lost by the other.
         self.both_since = u64::MAX;
         while let Some(waiting) = self.merger.drain() {
-            self.count_waiting(&waiting, &mut arena);
+            self.count_waiting(waiting, &mut arena);
         }
     }
 
@@ -64,11 +71,20 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         for raw in batch.iter() {
             arena.reset();
             tracing::trace!(record = %raw.escape_ascii(), "from the ring");
-            match record::decode_wire(raw, wall_minus_boot, arena) {
+            let decoded = match record::decode_cgroup(raw) {
+                Ok(Some(change)) => {
+                    self.resolver.cgroup(change, Instant::now());
+                    continue;
+                }
+                Ok(None) => record::decode_wire(raw, wall_minus_boot, arena),
+                Err(error) => Err(error),
+            };
+            match decoded {
                 Ok(violation) => {
                     self.ledger.received(Source::Ebpf, 1);
+                    let who = self.resolver.resolve(&violation, wall_minus_boot, Instant::now());
                     let seen_by = self.merger.ebpf(&violation, Instant::now());
-                    self.count(&violation, seen_by);
+                    self.count(&violation, seen_by, who);
                 }
                 Err(error) => {
                     tracing::debug!(%error, record = %raw.escape_ascii(), "wire record does not decode");
@@ -79,19 +95,26 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     }
 
     fn audit(&mut self, batch: &Batch, arena: &mut Bump) {
+        let wall_minus_boot = wall_minus_boot();
         for raw in batch.iter() {
             arena.reset();
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
-            let mut evicted = None;
-            let sighting = self.merger.audit(violation, raw, Instant::now(), |record| evicted = Some(record));
+            let (mut evicted, now) = (None, Instant::now());
+            let sighting = self.merger.audit(
+                violation,
+                raw,
+                now,
+                || self.resolver.resolve(violation, wall_minus_boot, now),
+                |parked| evicted = Some(parked),
+            );
             match sighting {
-                Sighting::Count => self.count(violation, SeenBy::only(Source::Audit)),
+                Sighting::Count(who) => self.count(violation, SeenBy::only(Source::Audit), who),
                 Sighting::Merged | Sighting::Waits => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
             if let Some(waiting) = evicted {
-                self.count_waiting(&waiting, arena);
+                self.count_waiting(waiting, arena);
             }
         }
     }
@@ -118,23 +141,26 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     fn give_up(&mut self, arena: &mut Bump) {
         let now = Instant::now();
         while let Some(waiting) = self.merger.given_up(now) {
-            self.count_waiting(&waiting, arena);
+            self.count_waiting(waiting, arena);
         }
+        self.resolver.expire(now);
         self.ledger.set_lost(Loss::AuditMissed, self.merger.missed_by_audit());
     }
 
     /// Counts a record of the audit stream that eBPF did not see.
-    fn count_waiting(&mut self, raw: &[u8], arena: &mut Bump) {
+    fn count_waiting(&mut self, waiting: Parked, arena: &mut Bump) {
         arena.reset();
-        let Some(violation) = self.parse_audit(raw, arena) else { return };
+        let Some(violation) = self.parse_audit(&waiting.record, arena) else { return };
         if violation.time.is_some_and(|time| time >= self.both_since) {
             self.ledger.lose(Loss::EbpfMissed, 1);
         }
-        self.count(violation, SeenBy::only(Source::Audit));
+        self.count(violation, SeenBy::only(Source::Audit), waiting.who);
     }
 
-    fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {
-        (self.output)(&Event::unresolved(violation, seen_by));
+    fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy, who: Who) {
+        let Who { subject, peer } = who;
+        self.ledger.identity().count(&subject);
+        (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
     }
 }
 

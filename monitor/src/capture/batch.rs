@@ -11,6 +11,8 @@ pub struct Batch {
     pub received: Instant,
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// How many of the records are no violations.
+    asides: u64,
     /// Its room in the queue, given back when the batch is dropped.
     places: Option<OwnedSemaphorePermit>,
 }
@@ -23,12 +25,23 @@ impl Batch {
 
     /// An empty batch.
     pub fn new(received: Instant) -> Self {
-        Self { received, bytes: Vec::new(), ends: Vec::new(), places: None }
+        Self { received, bytes: Vec::new(), ends: Vec::new(), asides: 0, places: None }
     }
 
     /// Appends a record.
     pub fn push(&mut self, record: &[u8]) {
         self.push_parts(&[record]);
+    }
+
+    /// Appends a record that is no violation, but has its place among them: a cgroup that was made or removed.
+    pub fn push_aside(&mut self, record: &[u8]) {
+        self.push(record);
+        self.asides += 1;
+    }
+
+    /// How many of its records are no violations.
+    pub fn asides(&self) -> u64 {
+        self.asides
     }
 
     /// Appends a record that is in pieces.

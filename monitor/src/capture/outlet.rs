@@ -30,13 +30,14 @@ impl Outlet {
         if batch.is_empty() {
             return;
         }
-        let records = batch.len() as u64;
+        let (asides, records) = (batch.asides(), batch.len() as u64 - batch.asides());
         let delivered = Arc::clone(&self.room).try_acquire_many_owned(batch.places()).is_ok_and(|places| {
             batch.hold(places);
             self.queue.try_send(batch).is_ok()
         });
         if !delivered {
             self.ledger.lose(self.on_full, records);
+            self.ledger.identity().missed(asides);
         }
     }
 

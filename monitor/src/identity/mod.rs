@@ -1,6 +1,12 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
 pub mod cgroup;
+pub mod containers;
+pub mod counts;
+pub mod process;
+pub mod resolver;
+mod sole;
+pub mod tree;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::SeenBy;
 use super::waiting::Waiting;
 use crate::capture::Source;
+use crate::identity::resolver::Who;
 use crate::record::{AuditId, Verdict, Violation};
 
 /// What both streams say of a violation. The stamp alone will not do: with auditing on, all records of one
@@ -20,10 +21,10 @@ struct Key {
 }
 
 /// What becomes of a sighting in the audit stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// Nobody saw it before, and nobody else will: count it.
-    Count,
+    /// Nobody saw it before, and nobody else will: count it, as this one's.
+    Count(Who),
     /// It was counted when the eBPF source saw it.
     Merged,
     /// It waits for the eBPF source's sighting.
@@ -31,6 +32,15 @@ pub enum Sighting {
     /// The room of awaited sightings overflowed a moment ago, so this may well have been counted: it is
     /// dropped rather than counted twice.
     Overflow,
+}
+
+/// A record of the audit stream that waited for eBPF's sighting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The record.
+    pub record: Vec<u8>,
+    /// Whose it was when it came: later its process may be gone.
+    pub who: Who,
 }
 
 /// Decides which sightings are one violation. Pure: told what time it is.
@@ -41,7 +51,7 @@ pub struct Merger {
     /// Counted when eBPF saw them; the audit stream should bring them too.
     awaited: Waiting<Key, ()>,
     /// Records of the audit stream that eBPF should bring too.
-    parked: Waiting<Key, Vec<u8>>,
+    parked: Waiting<Key, Parked>,
     overflowed_until: Option<Instant>,
     missed_by_audit: u64,
 }
@@ -83,30 +93,33 @@ impl Merger {
         alone
     }
 
-    /// A sighting in the audit stream; `record` is kept when it has to wait. When the room for waiting is
-    /// full, `evict` is given the record that has waited longest, to be counted now.
+    /// A sighting in the audit stream; `record` is kept when it has to wait. `resolve` is asked whose it is
+    /// unless that is known already. When the room for waiting is full, `evict` is given the record that has
+    /// waited longest, to be counted now.
     pub fn audit(
         &mut self,
         violation: &Violation<'_>,
         record: &[u8],
         now: Instant,
-        evict: impl FnOnce(Vec<u8>),
+        resolve: impl FnOnce() -> Who,
+        evict: impl FnOnce(Parked),
     ) -> Sighting {
-        let Some(key) = self.key(violation).filter(|_| self.both) else { return Sighting::Count };
+        let Some(key) = self.key(violation).filter(|_| self.both) else { return Sighting::Count(resolve()) };
         if self.awaited.take(&key).is_some() {
             return Sighting::Merged;
         }
         if self.overflowed_until.is_some_and(|until| now < until) {
             return Sighting::Overflow;
         }
-        if let Some(oldest) = self.parked.insert(key, record.to_vec(), now + Self::EBPF_LAG) {
+        let parked = Parked { record: record.to_vec(), who: resolve() };
+        if let Some(oldest) = self.parked.insert(key, parked, now + Self::EBPF_LAG) {
             evict(oldest);
         }
         Sighting::Waits
     }
 
     /// The next record that waited in vain: eBPF did not see it, so it is counted now.
-    pub fn given_up(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn given_up(&mut self, now: Instant) -> Option<Parked> {
         while self.awaited.expired(now).is_some() {
             self.missed_by_audit += 1;
         }
@@ -114,7 +127,7 @@ impl Merger {
     }
 
     /// The next record that waits; for the end, when no other sighting can come.
-    pub fn drain(&mut self) -> Option<Vec<u8>> {
+    pub fn drain(&mut self) -> Option<Parked> {
         self.parked.pop_oldest()
     }
 

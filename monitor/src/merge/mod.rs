@@ -9,7 +9,7 @@ use crate::capture::Source;
 use crate::identity::{Identity, Unknown};
 use crate::record::Violation;
 
-pub use merger::{Merger, Sighting};
+pub use merger::{Merger, Parked, Sighting};
 
 /// Which sources saw a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,8 @@ use std::time::{Duration, Instant};
 
 use super::waiting::Waiting;
 use super::{Merger, SeenBy, Sighting};
+use crate::identity::resolver::Who;
+use crate::identity::{Identity, Unknown};
 use crate::record::{AuditId, Class, Origin, Sender, Verdict, Violation};
 
 const BOTH: SeenBy = SeenBy { ebpf: true, audit: true };
@@ -16,7 +18,11 @@ fn violation(serial: u64, name: &'static [u8]) -> Violation<'static> {
 }
 
 fn audit(merger: &mut Merger, v: &Violation<'_>, now: Instant) -> Sighting {
-    merger.audit(v, b"raw", now, |_| panic!("nothing to evict"))
+    merger.audit(v, b"raw", now, who, |_| panic!("nothing to evict"))
+}
+
+fn who() -> Who {
+    Who { subject: Identity::unknown(Unknown::ProcessGone), peer: None }
 }
 
 #[test]
@@ -79,7 +85,8 @@ fn a_partner_that_does_not_come_is_not_waited_for_for_ever() {
     audit(&mut merger, &violation(1, b"/a"), start);
     assert_eq!(merger.given_up(start), None);
     let later = merger.deadline().unwrap();
-    assert_eq!(merger.given_up(later).as_deref(), Some(&b"raw"[..]));
+    let parked = merger.given_up(later).unwrap();
+    assert_eq!((&parked.record[..], parked.who), (&b"raw"[..], who()), "as it was when it came");
     merger.ebpf(&violation(2, b"/a"), later);
     let much_later = merger.deadline().unwrap();
     assert_eq!(merger.given_up(much_later), None);
@@ -94,12 +101,12 @@ fn passes_at_once_what_has_no_partner() {
     stampless.audit_id = None;
     let mut merger = Merger::new(true);
     assert_eq!(merger.ebpf(&stampless, now), EBPF);
-    assert_eq!(audit(&mut merger, &stampless, now), Sighting::Count);
+    assert_eq!(audit(&mut merger, &stampless, now), Sighting::Count(who()));
     let mut from_a_bus = violation(1, b"/a");
     from_a_bus.sender = Some(&Sender { program: None, pid: None, uid: None, subject: None });
-    assert_eq!(audit(&mut merger, &from_a_bus, now), Sighting::Count);
+    assert_eq!(audit(&mut merger, &from_a_bus, now), Sighting::Count(who()));
     let mut single = Merger::new(false);
-    assert_eq!(audit(&mut single, &violation(1, b"/a"), now), Sighting::Count);
+    assert_eq!(audit(&mut single, &violation(1, b"/a"), now), Sighting::Count(who()));
     assert_eq!(single.ebpf(&violation(1, b"/a"), now), EBPF);
     assert_eq!((merger.deadline(), single.deadline()), (None, None));
 }

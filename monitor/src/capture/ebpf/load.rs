@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 
-use aya::programs::{FEntry, FExit, KProbe, ProgramError};
+use aya::programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
@@ -12,6 +12,7 @@ use super::btf::{Btf, BtfError};
 use super::offsets::{self, OffsetError};
 use crate::capture::privileges;
 use crate::ledger::{Attached, Hook};
+use crate::node::Hierarchy;
 use crate::sys;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -21,6 +22,11 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const STAMP_HOOK: &str = "audit_pre";
 /// Where every AppArmor record passes.
 const EVENT_HOOK: &str = "common_lsm_audit";
+/// Who is signalled or traced.
+const TARGET_HOOKS: [&str; 3] =
+    ["apparmor_task_kill", "apparmor_ptrace_access_check", "apparmor_ptrace_traceme"];
+/// Cgroups that come and go.
+const CGROUP_HOOKS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/aa-monitor.bpf.o"));
 
@@ -41,6 +47,8 @@ pub struct EbpfOptions {
     pub ring_bytes: u32,
     /// Ways of attaching.
     pub attach: Attach,
+    /// Whose ids the cgroups in records are.
+    pub cgroups: Hierarchy,
     /// Forward the programs' own log messages.
     pub log: bool,
 }
@@ -84,7 +92,9 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
     let (layout, functions) = {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&blob)?;
-        (offsets::resolve(&btf)?, btf.functions(&[STAMP_HOOK, EVENT_HOOK]))
+        let [kill, access, traceme] = TARGET_HOOKS;
+        let functions = btf.functions(&[STAMP_HOOK, EVENT_HOOK, kill, access, traceme]);
+        (offsets::resolve(&btf, options.cgroups)?, functions)
     };
     let log_level: u8 = if options.log { u8::MAX } else { 0 };
     // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed copy of
@@ -97,10 +107,15 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
         .load(OBJECT)
         .map_err(|error| explain(error.into()))?;
 
-    // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
-    // never saw.
+    // Events last: one that is reported before its stamp can be noted would look like one that audit never
+    // saw, and one whose target cannot be noted would have no victim.
+    let mut hooks: Vec<Hook> =
+        CGROUP_HOOKS.into_iter().map(|tracepoint| raw_tracepoint(&mut object, tracepoint)).collect();
     let (stamp_hook, event_hook) = {
         let btf = AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
+        for (function, ways) in TARGET_HOOKS.into_iter().zip(&TARGET_WAYS) {
+            hooks.push(hook(&mut object, &btf, function, ways, options.attach));
+        }
         let stamp = hook(&mut object, &btf, STAMP_HOOK, &STAMP_WAYS, options.attach);
         (stamp, hook(&mut object, &btf, EVENT_HOOK, &EVENT_WAYS, options.attach))
     };
@@ -109,7 +124,8 @@ pub(super) fn load(options: EbpfOptions) -> Result<Loaded, LoadError> {
         return Err(refused(event_hook.reason));
     }
     let stamps = stamp_hook.attached != Attached::No;
-    Ok(Loaded { object, hooks: vec![stamp_hook, event_hook], stamps })
+    hooks.extend([stamp_hook, event_hook]);
+    Ok(Loaded { object, hooks, stamps })
 }
 
 /// A way of hooking a function, and what does it.
@@ -136,6 +152,67 @@ const EVENT_WAYS: [Way; 2] = [
         kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK)
     }),
 ];
+
+/// The ways of hooking each of [`TARGET_HOOKS`].
+const TARGET_WAYS: [[Way; 2]; 3] = [
+    [
+        (Attached::Fentry, |o, btf| both(o, btf, "task_kill_fentry", "task_kill_fexit", TARGET_HOOKS[0])),
+        (Attached::Kprobe, |o, _| both_kprobes(o, "task_kill_kprobe", "task_kill_kretprobe", TARGET_HOOKS[0])),
+    ],
+    [
+        (Attached::Fentry, |o, btf| {
+            both(o, btf, "ptrace_access_fentry", "ptrace_access_fexit", TARGET_HOOKS[1])
+        }),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "ptrace_access_kprobe", "ptrace_access_kretprobe", TARGET_HOOKS[1])
+        }),
+    ],
+    [
+        (Attached::Fentry, |o, btf| {
+            both(o, btf, "ptrace_traceme_fentry", "ptrace_traceme_fexit", TARGET_HOOKS[2])
+        }),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "ptrace_traceme_kprobe", "ptrace_traceme_kretprobe", TARGET_HOOKS[2])
+        }),
+    ],
+];
+
+/// Entry and return by trampolines; the return first, because an entry without it leaves its note behind.
+fn both(
+    object: &mut Object,
+    btf: &AyaBtf,
+    entry: &str,
+    end: &str,
+    function: &str,
+) -> Result<(), ProgramError> {
+    let program_end: &mut FExit = program(object, end)?;
+    program_end.load(function, btf)?;
+    program_end.attach()?;
+    let program_entry: &mut FEntry = program(object, entry)?;
+    program_entry.load(function, btf)?;
+    program_entry.attach().map(drop)
+}
+
+/// The same by kprobes.
+fn both_kprobes(object: &mut Object, entry: &str, end: &str, function: &str) -> Result<(), ProgramError> {
+    kprobe(object, end, function)?;
+    kprobe(object, entry, function)
+}
+
+fn raw_tracepoint(object: &mut Object, tracepoint: &'static str) -> Hook {
+    let mut attach = || -> Result<(), ProgramError> {
+        let program: &mut RawTracePoint = program(object, tracepoint)?;
+        program.load()?;
+        program.attach(tracepoint).map(drop)
+    };
+    match attach() {
+        Ok(()) => Hook { function: tracepoint, attached: Attached::RawTracepoint, reason: String::new() },
+        Err(error) => {
+            let reason = reason(Attached::RawTracepoint.as_str(), &error);
+            Hook { function: tracepoint, attached: Attached::No, reason }
+        }
+    }
+}
 
 /// Tries the ways in their order until one works.
 fn hook(object: &mut Object, btf: &AyaBtf, function: &'static str, ways: &[Way], attach: Attach) -> Hook {

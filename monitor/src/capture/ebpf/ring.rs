@@ -9,7 +9,7 @@ use aya::Ebpf as Object;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use tokio_util::sync::CancellationToken;
 
-use aa_monitor_ebpf::counter;
+use aa_monitor_ebpf::{KIND_VIOLATION, counter};
 
 use super::load::{self, EbpfOptions, LoadError};
 use crate::capture::{Batch, Outlet, Source};
@@ -79,7 +79,12 @@ fn drain(ring: &mut RingBuf<MapData>, to: &Outlet, batches: usize) -> bool {
                 to.deliver(batch);
                 return true;
             };
-            batch.push(&record);
+            // The kind is the third byte of every record.
+            if record.get(2) == Some(&KIND_VIOLATION) {
+                batch.push(&record);
+            } else {
+                batch.push_aside(&record);
+            }
         }
         to.deliver(batch);
     }
@@ -93,6 +98,9 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
     ledger.on_refresh(Box::new(move |ledger| {
         if let Ok(per_cpu) = counters.get(&counter::RING_FULL, 0) {
             ledger.set_lost(Loss::RingFull, per_cpu.iter().sum());
+        }
+        if let Ok(per_cpu) = counters.get(&counter::CGROUPS_LOST, 0) {
+            ledger.identity().set_missed_in_kernel(per_cpu.iter().sum());
         }
     }));
     Ok(())
