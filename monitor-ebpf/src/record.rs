@@ -171,12 +171,22 @@ pub struct Header {
     pub target_cgroup_id: u64,
     /// Start of the target's process, nanoseconds since boot; 0 when unknown.
     pub target_start_boottime: u64,
-    /// The thread's comm, NUL-padded.
-    pub comm: [u8; 16],
-    /// Length of each slot's string, or [`LEN_ABSENT`].
-    pub lens: [u16; Slot::COUNT],
     /// Process id of the target in the initial pid namespace; 0 when there is none or it is not known.
-    pub target_tgid: u32,
+    pub target_tgid: u64,
+    /// The thread's comm, NUL-padded; words, because a program moves those with one instruction each.
+    pub comm: [u64; 2],
+    /// Length of each slot's string, 16 bits each, or [`LEN_ABSENT`].
+    pub lens: [u64; LENS_WORDS],
+}
+
+/// How many words hold the lengths.
+pub const LENS_WORDS: usize = Slot::COUNT.div_ceil(4);
+
+impl Header {
+    /// The length of each slot's string.
+    pub fn lens(&self) -> &[u16] {
+        bytemuck::cast_slice(&self.lens)
+    }
 }
 
 /// A cgroup that was made or removed. Its path from the root of the hierarchy follows, without NUL, up to the
@@ -225,7 +235,7 @@ pub struct Net {
     pub faddr: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Header>() == 168 && align_of::<Header>() == 8, "no implicit padding");
+const _: () = assert!(size_of::<Header>() == 176 && align_of::<Header>() == 8, "no implicit padding");
 const _: () = assert!(size_of::<Net>() == 76 && align_of::<Net>() == 2, "no implicit padding");
 const _: () = assert!(size_of::<CgroupHeader>() == 16, "no implicit padding");
 const _: () = assert!(RECORD_MAX < 16 * 1024, "two records must fit a page-order-3 per-CPU value");

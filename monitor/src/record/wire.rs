@@ -96,10 +96,10 @@ pub fn decode_wire<'a>(
     v.info = get(Slot::Info);
     v.error = (header.error != 0).then_some(header.error);
     v.pid = Some(header.tgid);
-    v.comm = Some(arena.alloc_slice_copy(until_nul(&header.comm)));
+    v.comm = Some(arena.alloc_slice_copy(until_nul(bytemuck::bytes_of(&header.comm))));
     v.truncated = header.flags & TRUNCATED != 0;
     let target = Target {
-        pid: header.target_tgid,
+        pid: u32::try_from(header.target_tgid).unwrap_or(0),
         cgroup_id: header.target_cgroup_id,
         start_boottime: header.target_start_boottime,
     };
@@ -209,7 +209,7 @@ type Slots<'a> = [Option<&'a [u8]>; Slot::COUNT];
 
 fn unpack<'a>(header: &Header, mut strings: &'a [u8]) -> Result<Slots<'a>, WireError> {
     let mut slots: Slots<'a> = [None; Slot::COUNT];
-    for (slot, len) in slots.iter_mut().zip(header.lens) {
+    for (slot, len) in slots.iter_mut().zip(header.lens().iter().copied()) {
         if len != LEN_ABSENT {
             let (string, rest) = strings.split_at_checked(usize::from(len)).ok_or(WireError::Truncated)?;
             *slot = Some(string);
