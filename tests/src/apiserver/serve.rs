@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, Collected, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
@@ -80,9 +80,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn answer(shared: Arc<Shared>, request: HttpRequest<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
-    let too_large = body.size_hint().lower() > BODY_LIMIT as u64;
-    let body = Limited::new(body, BODY_LIMIT).collect().await.map(|body| body.to_bytes());
-    let Ok(body) = body.map_err(|_| ()).and_then(|body| if too_large { Err(()) } else { Ok(body) }) else {
+    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await.map(Collected::to_bytes) else {
         return Ok(text(413, "the request is too large"));
     };
     let path = head.uri.path();
@@ -153,9 +151,9 @@ fn handle(shared: &Arc<Shared>, route: Option<Route>, request: &Request) -> Resu
 
 /// What a kubelet answers to `/pods`: the pods of its node (here: all), with no version of the list.
 fn kubelet_pods(shared: &Shared) -> Value {
-    let mut list = list_of(&Resource::KUBELET_PODS, 0, &shared.store().all(&Resource::PODS), None);
-    list["metadata"] = json!({});
-    list
+    let pods = shared.store().all(&Resource::PODS);
+    let list = list_of(&Resource::KUBELET_PODS, 0, &pods, None);
+    json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": list.get("items") })
 }
 
 /// For those who have no handle: `/_faults` takes one (POST) or forgets all (empty body), `/_requests` tells
