@@ -14,14 +14,14 @@ use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::answer::{Body, Refusal, json, text};
 use super::log::Request;
 use super::route::{Resource, Route, Verb, query};
 use super::store::list_of;
-use super::{Action, Fault, Shared, list, watch, write};
+use super::{Action, Fault, Shared, list, write};
 
 /// The real server's limit for a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -37,10 +37,10 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub(super) async fn run(
     listener: std::net::TcpListener,
     shared: Arc<Shared>,
+    mut present: watch::Receiver<bool>,
     mut dropped: oneshot::Receiver<()>,
 ) {
     let Ok(address) = listener.local_addr() else { return };
-    let mut present = shared.present.subscribe();
     let mut listener = TcpListener::from_std(listener).ok();
     let mut connections = JoinSet::new();
     loop {
@@ -137,7 +137,7 @@ fn handle(shared: &Arc<Shared>, route: Option<Route>, request: &Request) -> Resu
     let route = route.ok_or_else(|| Refusal::new(404, "the server could not find the requested resource"))?;
     let verb = request.verb.ok_or_else(|| Refusal::new(405, "the server does not allow this method here"))?;
     let (body, status) = match verb {
-        Verb::Watch => return watch::watch(shared, route, &request.query),
+        Verb::Watch => return super::watch::watch(shared, route, &request.query),
         Verb::List if route.resource == Resource::KUBELET_PODS => (kubelet_pods(shared), 200),
         Verb::List => (list::list(shared, &route, &request.query)?, 200),
         Verb::Get => (write::get(shared, &route)?, 200),

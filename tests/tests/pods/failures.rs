@@ -41,7 +41,8 @@ async fn a_list_that_fails_is_tried_again_ever_less_often_and_works_in_the_end()
         assert!((6..=30).contains(&tries), "{name}: {tries}");
         assert_eq!(cluster.server.requests().len(), tries, "{name}: nothing else is asked");
         assert!(!cluster.pods.up() && !cluster.pods.synced(), "{name}");
-        assert_eq!(cluster.pods.failures(), tries as u64 - u64::from(name == "no answer"), "{name}");
+        // The last of them may still be under way.
+        assert!((tries - 1..=tries).contains(&(cluster.pods.failures() as usize)), "{name}");
         cluster.server.heal();
         cluster.until('a', "", &named('a')).await;
         assert!(cluster.pods.up() && cluster.pods.synced(), "{name}");
@@ -109,15 +110,15 @@ async fn a_server_that_is_away_is_found_when_it_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_is_cut_goes_on_where_it_was() {
     let cluster = Cluster::new();
-    for letter in 'a'..='h' {
+    for letter in '0'..='7' {
         cluster.server.apply(&Resource::PODS, pod(letter));
         cluster.server.disconnect_watches();
         cluster.until(letter, "", &named(letter)).await;
     }
-    cluster.server.delete(&Resource::PODS, "shop", "pod-a");
+    cluster.server.delete(&Resource::PODS, "shop", "pod-0");
     cluster.server.disconnect_watches();
-    cluster.server.apply(&Resource::PODS, pod('i'));
-    cluster.until('i', "", &named('i')).await;
+    cluster.server.apply(&Resource::PODS, pod('8'));
+    cluster.until('8', "", &named('8')).await;
     assert_eq!(cluster.pods.snapshot().len(), 8, "the deletion came too");
     assert_eq!(cluster.server.count(Verb::List, &Resource::PODS), 1);
 }

@@ -16,8 +16,9 @@ use aa_monitor::identity::pods::{Options, Pods, Source, start};
 use aa_monitor_tests::apiserver::ApiServer;
 use tempfile::NamedTempFile;
 
-/// A container id of one letter.
+/// A container id of one digit.
 fn id(letter: char) -> String {
+    assert!(letter.is_ascii_hexdigit(), "{letter} is no digit");
     letter.to_string().repeat(64)
 }
 

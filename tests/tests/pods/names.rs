@@ -64,16 +64,16 @@ async fn what_is_deleted_or_replaced_is_known_for_ten_minutes() {
     let cluster = Cluster::new();
     let server = &cluster.server;
     server.apply(&Resource::PODS, web().container("app", &id('a')).json());
-    server.apply(&Resource::PODS, Pod::new("shop", "job", "job-uid").container("run", &id('j')).json());
+    server.apply(&Resource::PODS, Pod::new("shop", "job", "job-uid").container("run", &id('f')).json());
     cluster.until('a', "", "shop/web/web-7d4b9c-x/app").await;
     server.apply(&Resource::PODS, web().container("app", &id('b')).json());
     server.delete(&Resource::PODS, "shop", "job");
     cluster.until('b', "", "shop/web/web-7d4b9c-x/app").await;
     sleep(Duration::from_secs(590)).await;
     assert_eq!(cluster.name('a', ""), "shop/web/web-7d4b9c-x/app");
-    assert_eq!(cluster.name('j', ""), "shop/job/job/run");
+    assert_eq!(cluster.name('f', ""), "shop/job/job/run");
     // It is looked for twice a minute.
     sleep(Duration::from_secs(45)).await;
-    assert_eq!((cluster.name('a', ""), cluster.name('j', "job-uid")), (String::new(), String::new()));
+    assert_eq!((cluster.name('a', ""), cluster.name('f', "job-uid")), (String::new(), String::new()));
     assert_eq!(cluster.name('b', ""), "shop/web/web-7d4b9c-x/app");
 }
