@@ -32,6 +32,13 @@ pub struct Container {
     pub pod: Option<Arc<Pod>>,
 }
 
+impl Container {
+    /// As much of the id as people are shown.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+}
+
 /// How an identity was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
