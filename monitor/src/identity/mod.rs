@@ -1,6 +1,9 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
+pub mod names;
 pub mod pods;
+pub mod runtime;
+pub mod waiting;
 
 use std::sync::Arc;
 
