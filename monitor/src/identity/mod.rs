@@ -1,6 +1,7 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
 pub mod names;
+pub mod naming;
 pub mod pods;
 pub mod runtime;
 pub mod waiting;

@@ -32,8 +32,7 @@ impl Names {
     /// and has not told of it yet.
     pub fn awaited<'a>(&self, identity: &'a Identity) -> Option<&'a str> {
         let container = identity.container.as_deref()?;
-        let uid = &*container.pod.as_deref()?.uid;
-        if !self.pods.worth_waiting() || self.is_known(&container.id, uid) {
+        if container.pod.is_none() || !self.pods.worth_waiting() || self.is_known(&container.id) {
             return None;
         }
         self.pods.missed();
@@ -41,8 +40,8 @@ impl Names {
     }
 
     /// Whether a pod's status has the id of this container.
-    pub fn is_known(&self, id: &str, pod_uid: &str) -> bool {
-        matches!(self.pods.find(id, Some(pod_uid)), Some(Named::Fully(_)))
+    pub fn is_known(&self, id: &str) -> bool {
+        matches!(self.pods.find(id, None), Some(Named::Fully(_)))
     }
 
     /// The pods, for who wants to wait for a change of them.

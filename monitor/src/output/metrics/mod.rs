@@ -4,6 +4,7 @@ mod agent;
 mod groups;
 mod labels;
 mod names;
+mod pods;
 mod process;
 mod series;
 
@@ -102,6 +103,7 @@ impl Metrics {
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
+        families.extend(pods::families(self.ledger.pods()));
         families.extend(process::families());
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
