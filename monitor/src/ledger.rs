@@ -4,10 +4,11 @@
 //! `/metrics` alone can do the sum.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::capture::Source;
 use crate::identity::counts::Counts;
+use crate::identity::pods::Pods;
 
 /// A place where violations can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +150,7 @@ pub struct Ledger {
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
     identity: Counts,
+    pods: OnceLock<Arc<Pods>>,
 }
 
 impl Ledger {
@@ -225,6 +227,17 @@ impl Ledger {
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
+    }
+
+    /// Has the pods tell of themselves.
+    pub fn set_pods(&self, pods: Arc<Pods>) {
+        // There is one set of them in an agent.
+        let _ = self.pods.set(pods);
+    }
+
+    /// The pods of this node, once they are looked for.
+    pub fn pods(&self) -> Option<&Pods> {
+        self.pods.get().map(|pods| &**pods)
     }
 
     fn book(&self, source: Source) -> &SourceBook {

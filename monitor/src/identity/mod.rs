@@ -3,10 +3,15 @@
 pub mod cgroup;
 pub mod containers;
 pub mod counts;
+pub mod names;
+pub mod naming;
+pub mod pods;
 pub mod process;
 pub mod resolver;
+pub mod runtime;
 mod sole;
 pub mod tree;
+pub mod waiting;
 
 use std::sync::Arc;
 
@@ -36,6 +41,13 @@ pub struct Container {
     pub image: Box<str>,
     /// The pod it belongs to; none for a container outside of Kubernetes.
     pub pod: Option<Arc<Pod>>,
+}
+
+impl Container {
+    /// As much of the id as people are shown.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
 }
 
 /// How an identity was found.

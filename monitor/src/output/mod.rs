@@ -31,8 +31,8 @@ pub struct Outputs {
 impl Outputs {
     /// Opens what `config` asks for.
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
-        let metrics =
-            Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
+        let metrics = Metrics::with_labels(Arc::clone(ledger), config.series_limit, &config.metric_labels)
+            .context("cannot set up the metrics")?;
         Ok(Self { metrics: Arc::new(metrics), printer: Printer::start(config, Arc::clone(ledger))? })
     }
 
