@@ -50,6 +50,8 @@ pub(crate) const LIVE: Boot =
     Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT, counting: false };
 
 const LIMIT: Duration = Duration::from_secs(150);
+/// For thousands of processes, on an emulated machine.
+const LONG: Duration = Duration::from_secs(400);
 
 /// The measurements of `cargo xtask bench vm`.
 pub(crate) const COST: Boot = Boot {
@@ -105,6 +107,36 @@ pub(crate) const SUITES: &[Suite] = &[
             limit: LIMIT,
             counting: false,
         }],
+    },
+    Suite {
+        name: "identity",
+        about: "denials in containers of every layout, by runc and crun, are told as theirs, whatever became of them",
+        boots: &[
+            Boot {
+                name: "both",
+                scenario: "identity",
+                source: "auto",
+                kernel: "audit_backlog_limit=65536",
+                limit: LONG,
+                counting: false,
+            },
+            Boot {
+                name: "audit",
+                scenario: "identity",
+                source: "audit",
+                kernel: "audit_backlog_limit=65536",
+                limit: LONG,
+                counting: false,
+            },
+            Boot {
+                name: "v1",
+                scenario: "identity",
+                source: "auto",
+                kernel: "audit_backlog_limit=65536 aa_lab.cgroups=v1",
+                limit: LONG,
+                counting: false,
+            },
+        ],
     },
     Suite {
         name: "records",

@@ -1,4 +1,4 @@
-//! What the guest runs beside our own programs: busybox, apparmor_parser and runc, with their libraries.
+//! What the guest runs beside our own programs: busybox, apparmor_parser, runc and crun, with their libraries.
 //!
 //! They are Debian's (trixie), not this machine's: an old parser does not know what a new kernel mediates.
 
@@ -15,9 +15,20 @@ use crate::place;
 use crate::step::Step;
 
 /// Changes when the list below does.
-const FOLDER: &str = "userland-1";
-const PACKAGES: [&str; 5] =
-    ["apparmor/trixie", "busybox-static/trixie", "libc6/trixie", "libseccomp2/trixie", "runc/trixie"];
+const FOLDER: &str = "userland-crun-1";
+const PACKAGES: [&str; 11] = [
+    "apparmor/trixie",
+    "busybox-static/trixie",
+    "crun/trixie",
+    "libc6/trixie",
+    "libcap2/trixie",
+    "libgcc-s1/trixie",
+    "libgcrypt20/trixie",
+    "libseccomp2/trixie",
+    "libsystemd0/trixie",
+    "libyajl2/trixie",
+    "runc/trixie",
+];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 

@@ -14,8 +14,10 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod identity;
 mod kernel_log;
 mod machine;
+mod oci;
 mod records;
 mod smoke;
 mod victim;
@@ -55,6 +57,12 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
+        "identity" => {
+            if parameter(contract::CGROUPS) == Some("v1") {
+                machine::mount_cgroup_v1()?;
+            }
+            identity::play(report, parameter(contract::SOURCE).unwrap_or("auto"))
+        }
         "containers" => containers::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
