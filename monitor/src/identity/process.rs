@@ -83,13 +83,12 @@ impl Processes {
 
     /// The shortest time in which every free process id can be used once.
     fn reuse(&self) -> u64 {
-        let number = |path: &Path| -> Option<u64> {
-            std::fs::read_to_string(path).ok()?.trim().parse().ok()
-        };
+        let number = |path: &Path| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
         let most = number(&self.0.join("sys/kernel/pid_max")).unwrap_or(0);
         let loads = std::fs::read_to_string(self.0.join("loadavg")).unwrap_or_default();
         // `0.00 0.01 0.05 1/103 4711`: the tasks that run, and all.
-        let tasks = loads.split_ascii_whitespace().nth(3).and_then(|word| word.split_once('/')?.1.parse().ok());
+        let tasks =
+            loads.split_ascii_whitespace().nth(3).and_then(|word| word.split_once('/')?.1.parse().ok());
         most.saturating_sub(RESERVED).saturating_sub(tasks.unwrap_or(most)).saturating_mul(FORK)
     }
 }

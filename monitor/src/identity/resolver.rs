@@ -118,9 +118,7 @@ impl Resolver {
     pub fn resolve(&mut self, violation: &Violation<'_>, wall_minus_boot: u64, now: Instant) -> Who {
         let (current, target) = named(violation, wall_minus_boot);
         match (role(violation), target) {
-            (Role::Alone, _) => {
-                Who { subject: self.identify(current, violation, now), peer: None }
-            }
+            (Role::Alone, _) => Who { subject: self.identify(current, violation, now), peer: None },
             (Role::Acts, target) => Who {
                 subject: self.identify(current, violation, now),
                 peer: target.map(|target| self.identify_peer(target, now)),
@@ -138,12 +136,7 @@ impl Resolver {
         }
     }
 
-    fn identify(
-        &mut self,
-        process: Named,
-        violation: &Violation<'_>,
-        now: Instant,
-    ) -> Identity {
+    fn identify(&mut self, process: Named, violation: &Violation<'_>, now: Instant) -> Identity {
         let found = self.look(process, now);
         self.or_by_profile(found, Some(process), violation, now)
     }
@@ -254,8 +247,7 @@ fn named(violation: &Violation<'_>, wall_minus_boot: u64) -> (Named, Option<Name
     let started = |start| (start != 0).then_some(Sight::Started(start));
     match violation.task {
         Some(Task { cgroup_id, tid: _, start_boottime, target }) => {
-            let current =
-                Named { pid: violation.pid, cgroup: cgroup_id, sight: started(start_boottime) };
+            let current = Named { pid: violation.pid, cgroup: cgroup_id, sight: started(start_boottime) };
             let target = target.map(|Target { pid, cgroup_id, start_boottime }| Named {
                 pid: Some(pid),
                 cgroup: cgroup_id,

@@ -68,11 +68,20 @@ mod tests {
             ("in a stack", vec![row("outer//&web (mixed)", owner("a"))], vec!["a"], Some("a")),
             (
                 "others under other profiles",
-                vec![row("web (enforce)", owner("a")), row("db (enforce)", owner("b")), row("unconfined", Owner::Host)],
+                vec![
+                    row("web (enforce)", owner("a")),
+                    row("db (enforce)", owner("b")),
+                    row("unconfined", Owner::Host),
+                ],
                 vec!["a", "b"],
                 Some("a"),
             ),
-            ("two", vec![row("web (enforce)", owner("a")), row("web (enforce)", owner("b"))], vec!["a", "b"], None),
+            (
+                "two",
+                vec![row("web (enforce)", owner("a")), row("web (enforce)", owner("b"))],
+                vec!["a", "b"],
+                None,
+            ),
             (
                 "the host too",
                 vec![row("web (enforce)", owner("a")), row("web (enforce)", Owner::Host)],

@@ -157,7 +157,9 @@ const EVENT_WAYS: [Way; 2] = [
 const TARGET_WAYS: [[Way; 2]; 3] = [
     [
         (Attached::Fentry, |o, btf| both(o, btf, "task_kill_fentry", "task_kill_fexit", TARGET_HOOKS[0])),
-        (Attached::Kprobe, |o, _| both_kprobes(o, "task_kill_kprobe", "task_kill_kretprobe", TARGET_HOOKS[0])),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "task_kill_kprobe", "task_kill_kretprobe", TARGET_HOOKS[0])
+        }),
     ],
     [
         (Attached::Fentry, |o, btf| {

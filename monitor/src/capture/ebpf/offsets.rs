@@ -53,7 +53,8 @@ pub(super) fn resolve(btf: &Btf<'_>, cgroups: Hierarchy) -> Result<Layout, Offse
 
 /// Where a `struct css_set` points to the state of the `pids` controller.
 fn pids_css(btf: &Btf<'_>, layout: &Layout) -> u16 {
-    let number = btf.enumerator("cgroup_subsys_id", "pids_cgrp_id").and_then(|number| u16::try_from(number).ok());
+    let number =
+        btf.enumerator("cgroup_subsys_id", "pids_cgrp_id").and_then(|number| u16::try_from(number).ok());
     number.map_or(aa_monitor_ebpf::ABSENT, |number| {
         layout.css_set_subsys.saturating_add(number.saturating_mul(size_of::<u64>() as u16))
     })

@@ -59,12 +59,7 @@ fn each_layout_names_its_container() {
         (6, "/kubepods.slice/kubepods-pod{U_}.slice/cri-containerd-{H}.scope", H, Some(U)),
         (7, "/system.slice/docker-{H}.scope", H, none),
         (7, "/docker/{H}", H, none),
-        (
-            8,
-            "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{H}.scope/container",
-            H,
-            none,
-        ),
+        (8, "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{H}.scope/container", H, none),
         (9, "/machine.slice/libpod-{H}.scope/container", H, none),
         (9, "/libpod_parent/libpod-{H}", H, none),
         (14, "/kubelet/kubepods/burstable/pod{h32}/{H}", H, Some(STATIC)),
@@ -152,11 +147,7 @@ fn a_container_around_pods_is_a_node() {
         (13, "/kubepods/besteffort/pod{U}/{H}", container(H, Some(U))),
         (14, "/docker/{O}/kubelet/kubepods/burstable/pod{h32}/{H}", inner(STATIC)),
         (17, "/docker/{O}/kubepods-burstable-pod{U_}.slice:cri-containerd:{H}", inner(U)),
-        (
-            11,
-            "/system.slice/docker-{O}.scope/system.slice/kubelet.service",
-            Place::Host(Host::NodeProcess),
-        ),
+        (11, "/system.slice/docker-{O}.scope/system.slice/kubelet.service", Place::Host(Host::NodeProcess)),
     ] {
         assert_eq!(parse(spell(path).as_bytes()), want, "row {row}: {path}");
     }
@@ -224,7 +215,11 @@ fn the_file_is_read_in_one_order() {
         ("another controller", "3:rdma:/docker/{H}\n0::/\n", Some(container(H, None))),
         ("name=systemd alone", "1:name=systemd:/docker/{H}\n0::/\n", Some(container(H, None))),
         ("hybrid, v2 knows more", "4:pids:/\n0::/docker/{H}\n", Some(container(H, None))),
-        ("a colon in the path", "0::/kubepods-pod{U_}.slice:cri-containerd:{H}\n", Some(container(H, Some(U)))),
+        (
+            "a colon in the path",
+            "0::/kubepods-pod{U_}.slice:cri-containerd:{H}\n",
+            Some(container(H, Some(U))),
+        ),
         ("host", "4:pids:/user.slice\n0::/\n", host.clone()),
         ("no line end", "0::/", host),
         ("empty", "", None),

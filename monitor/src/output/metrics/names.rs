@@ -41,10 +41,8 @@ pub(super) const LATENCY: Name = name(
     "aa_monitor_event_latency_seconds",
     "From the moment in the kernel to the count, by the source that told first.",
 );
-pub(super) const RESOLUTIONS: Name = name(
-    "aa_monitor_identity_resolutions_total",
-    "Events by how it was found out whose they are.",
-);
+pub(super) const RESOLUTIONS: Name =
+    name("aa_monitor_identity_resolutions_total", "Events by how it was found out whose they are.");
 pub(super) const UNATTRIBUTED: Name = name(
     "aa_monitor_events_unattributed_total",
     "Events of which it could not be found out whose they are, by the reason.",

@@ -23,7 +23,8 @@ use crate::victim::Victim;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What only one of the two can know, or says of itself.
-const OWN: [&str; 6] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime"];
+const OWN: [&str; 8] =
+    ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime", "identified_by", "unidentified"];
 
 /// Files whose opening is denied: until both agents are up, and at the end.
 const NUDGE: &str = "/lab/nudge";

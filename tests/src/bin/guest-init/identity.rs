@@ -74,8 +74,7 @@ impl Wants {
         let file = format!("/lab/for/{number}");
         fs::create_dir_all("/lab/for")?;
         fs::write(&file, "not for everyone\n").context("writing a file to be denied")?;
-        let want =
-            Want { container: Some(id.clone()), pod: in_pod.then(|| pod.clone()), times };
+        let want = Want { container: Some(id.clone()), pod: in_pod.then(|| pod.clone()), times };
         self.by_file.insert(file.clone(), want);
         Ok((id, pod, file))
     }
@@ -225,9 +224,8 @@ fn reuse(wants: &mut Wants) -> Result<()> {
     }
     fs::write(PID_MAX, "420").context("lowering pid_max")?;
     let played = (0..REUSE / TURN).try_for_each(|_| {
-        pair.iter().try_for_each(|(folder, file)| {
-            oci::run_in(folder, ENFORCE, &["swarm", &TURN.to_string(), file])
-        })
+        pair.iter()
+            .try_for_each(|(folder, file)| oci::run_in(folder, ENFORCE, &["swarm", &TURN.to_string(), file]))
     });
     fs::write(PID_MAX, before.trim()).context("raising pid_max")?;
     played
@@ -238,7 +236,8 @@ fn judge(report: &mut Report, wants: &Wants, events: &[Value], exact: bool) {
     let mut right: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut wrong, mut untold, mut first) = (0_u64, 0_u64, None);
     for event in events {
-        let Some((file, want)) = event["name"].as_str().and_then(|name| wants.by_file.get_key_value(name)) else {
+        let Some((file, want)) = event["name"].as_str().and_then(|name| wants.by_file.get_key_value(name))
+        else {
             continue;
         };
         let told = [event["container"]["id"].as_str(), event["pod"]["uid"].as_str()];
@@ -252,20 +251,25 @@ fn judge(report: &mut Report, wants: &Wants, events: &[Value], exact: bool) {
         }
     }
     let none_wrong = (wrong == 0).then_some(());
-    report.check("no event is told as another's", none_wrong.with_context(|| format!("{wrong}, the first: {first:?}")));
+    report.check(
+        "no event is told as another's",
+        none_wrong.with_context(|| format!("{wrong}, the first: {first:?}")),
+    );
     let attributed: u64 = right.values().sum();
     agent_summary(attributed, untold);
     if exact {
         report.check("every event is told whose it is", equal(wants.total(), attributed));
-        let differ = wants.by_file.iter().find(|(file, want)| {
-            right.get(file.as_str()).copied().unwrap_or(0) != want.times
-        });
+        let differ = wants
+            .by_file
+            .iter()
+            .find(|(file, want)| right.get(file.as_str()).copied().unwrap_or(0) != want.times);
         let same = differ.is_none().then_some(());
         report.check("each container has its own number", same.with_context(|| format!("{differ:?}")));
     } else {
-        let more = wants.by_file.iter().find(|(file, want)| {
-            right.get(file.as_str()).copied().unwrap_or(0) > want.times
-        });
+        let more = wants
+            .by_file
+            .iter()
+            .find(|(file, want)| right.get(file.as_str()).copied().unwrap_or(0) > want.times);
         let fewer = more.is_none().then_some(());
         report.check("no container has more than its number", fewer.with_context(|| format!("{more:?}")));
     }

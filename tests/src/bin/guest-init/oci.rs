@@ -136,7 +136,9 @@ pub(crate) fn start_in(folder: &Path, profile: &str, arguments: &[&str]) -> Resu
     unsafe {
         command.pre_exec(enter);
     }
-    command.spawn().with_context(|| format!("running provoke {} in {}", arguments.join(" "), folder.display()))
+    command
+        .spawn()
+        .with_context(|| format!("running provoke {} in {}", arguments.join(" "), folder.display()))
 }
 
 /// Runs `provoke` so to its end.
