@@ -5,6 +5,7 @@
     reason = "a panic is how libFuzzer is told that something was found"
 )]
 
+use aa_monitor::identity::cgroup::{self, Place};
 use aa_monitor::record::{
     Class, Log, OPERATIONS, OTHER_OPERATION, Origin, ParseError, Senders, Violation, decode_wire, format,
     operation_label, parse_line, parse_message, profile_base,
@@ -36,6 +37,22 @@ pub fn wire(raw: &[u8]) {
     let strings = [violation.profile, violation.namespace, violation.name, violation.info, violation.peer];
     let length: usize = strings.into_iter().flatten().map(<[u8]>::len).sum();
     assert!(length <= raw.len(), "{length} bytes of strings in a record of {}", raw.len());
+}
+
+/// Checks what is read from the path of a cgroup, and from `/proc/<pid>/cgroup`: ids that stand in it, and
+/// that a label can hold.
+pub fn cgroup(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    for place in [Some(cgroup::parse(bytes)), cgroup::parse_file(bytes)] {
+        let Some(Place::Container(ids)) = place else { continue };
+        for id in [Some(&ids.container), ids.node.as_ref()].into_iter().flatten() {
+            assert_eq!(id.len(), 64);
+            assert!(text.contains(&**id), "{id} is made up");
+        }
+        if let Some(pod) = &ids.pod {
+            assert!(text.contains(&**pod) || text.contains(&pod.replace('-', "_")), "{pod} is made up");
+        }
+    }
 }
 
 /// Reads `log` in pieces of `size` and all at once: the same must come of it.

@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::{
     bpf_get_current_comm, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_ringbuf_output,
 };
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
 
 use aa_monitor_ebpf::{
     ABSENT, AD_MAX, Header, KIND_VIOLATION, LEN_ABSENT, LENS_WORDS, NET_BYTES, Net, STRINGS_MAX, Slot,
@@ -15,7 +15,7 @@ use aa_monitor_ebpf::{
 
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
-use crate::{EVENTS, SCRATCH, STAMPS, count, share};
+use crate::{EVENTS, SCRATCH, STAMPS, count, share, who};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -150,7 +150,7 @@ impl Packer {
 pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     count(counter::SEEN);
     // SAFETY: no arguments.
-    let (cgroup_id, boottime) = unsafe { (bpf_get_current_cgroup_id(), bpf_ktime_get_boot_ns()) };
+    let (cgroup_id, boottime) = (who::current_cgroup(), unsafe { bpf_ktime_get_boot_ns() });
     if share::used_up(cgroup_id, boottime) {
         count(counter::OVER_SHARE);
         let _gone = STAMPS.remove(&cad_address);
@@ -215,6 +215,9 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
             cgroup_id,
             start_boottime: start_boottime(thread),
             boottime,
+            target_cgroup_id: 0,
+            target_start_boottime: 0,
+            target_tgid: 0,
             comm: comm(scratch),
             lens: (&raw const NO_STRINGS).read_volatile(),
         });
@@ -224,6 +227,10 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     pack.string(Slot::Operation, member(ad, layout!(ad_op)));
     // SAFETY: the operation is at the start of `strings`, which is longer than two bytes.
     let op: [u8; 2] = unsafe { strings.cast::<[u8; 2]>().read() };
+    // signal, ptrace
+    if op == *b"si" || op == *b"pt" {
+        target(header, thread);
+    }
     stamp(&mut pack, cad_address);
     subject(&mut pack, scratch, ad);
     pack.string(Slot::Name, member(ad, layout!(ad_name)));
@@ -286,6 +293,21 @@ fn stamp(pack: &mut Packer, cad_address: u64) {
     pack.raw(Slot::Stamp, noted, Slot::Stamp.max() as i32);
     if noted.is_some() {
         let _gone = STAMPS.remove(&cad_address);
+    }
+}
+
+/// Adds the process that is signalled or traced.
+#[inline(always)]
+fn target(header: *mut Header, thread: u64) {
+    let task = who::target(thread);
+    if task == 0 {
+        return;
+    }
+    // SAFETY: `header` is in this CPU's scratch area.
+    unsafe {
+        (*header).target_tgid = u64::from(at::<u32>(task, layout!(task_tgid)).unwrap_or(0));
+        (*header).target_cgroup_id = who::cgroup(task);
+        (*header).target_start_boottime = who::start_boottime(task);
     }
 }
 

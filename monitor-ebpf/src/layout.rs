@@ -15,16 +15,21 @@ macro_rules! layout {
         pub struct Layout {
             /// Size of `struct apparmor_audit_data`.
             pub ad_size: u16,
+            /// Where `struct css_set` points to the state of the `pids` controller; [`ABSENT`] on cgroup v2,
+            /// where a task has one cgroup and the kernel names it.
+            pub pids_css: u16,
+            /// The number of the cgroup hierarchy that is watched, as in /proc/self/cgroup; 0 is cgroup v2.
+            pub hierarchy: u16,
             $($(#[$doc])* pub $name: u16,)*
         }
 
         impl Layout {
             /// Nothing known.
-            pub const UNKNOWN: Self = Self { ad_size: 0, $($name: ABSENT,)* };
+            pub const UNKNOWN: Self = Self { ad_size: 0, pids_css: ABSENT, hierarchy: 0, $($name: ABSENT,)* };
 
             /// The BTF path of each member (`struct.member.member`) and the slot that takes its offset.
             pub fn members(&mut self) -> impl Iterator<Item = (&'static str, &mut u16)> {
-                let Self { ad_size: _, $($name,)* } = self;
+                let Self { ad_size: _, pids_css: _, hierarchy: _, $($name,)* } = self;
                 [$(($path, $name),)*].into_iter()
             }
         }
@@ -148,6 +153,24 @@ layout! {
     task_group_leader = "task_struct.group_leader",
     /// Start time since boot.
     task_start_boottime = "task_struct.start_boottime",
+    /// Process id in the initial pid namespace.
+    task_tgid = "task_struct.tgid",
+    /// Its cgroups.
+    task_cgroups = "task_struct.cgroups",
+    /// Its cgroup on v2.
+    css_set_dfl_cgrp = "css_set.dfl_cgrp",
+    /// Its states of controllers, one a controller.
+    css_set_subsys = "css_set.subsys",
+    /// The cgroup that a controller's state is of.
+    css_cgroup = "cgroup_subsys_state.cgroup",
+    /// The cgroup's directory.
+    cgroup_kn = "cgroup.kn",
+    /// The cgroup's hierarchy.
+    cgroup_root = "cgroup.root",
+    /// The hierarchy's number.
+    cgroup_root_hierarchy_id = "cgroup_root.hierarchy_id",
+    /// The directory's inode number.
+    kernfs_node_id = "kernfs_node.id",
     /// Effective credentials.
     task_cred = "task_struct.cred",
     /// File system uid, in the initial user namespace.
@@ -169,7 +192,7 @@ mod tests {
         assert_eq!(slots, (0..u16::try_from(slots.len()).unwrap()).collect::<Vec<_>>());
         assert_eq!(
             size_of::<Layout>(),
-            2 * (slots.len() + 1),
+            2 * (slots.len() + 3),
             "no padding: the agent hands it over as bytes"
         );
     }

@@ -3,6 +3,8 @@
 //!
 //! A record is a [`Header`] followed by the strings of its slots, packed without padding or NUL, in the
 //! order of [`Slot`]. [`Header::lens`] tells how long each one is, so a record is as long as what it says.
+//! Between them, in the order of events, come records of cgroups that were made or removed
+//! ([`CgroupHeader`]).
 
 #![cfg_attr(not(test), no_std)]
 
@@ -11,8 +13,8 @@ mod record;
 
 pub use layout::{ABSENT, AD_MAX, Layout};
 pub use record::{
-    Header, KIND_VIOLATION, LEN_ABSENT, LENS_WORDS, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX,
-    Slot, TRUNCATED, WIRE_VERSION,
+    CGROUP_PATH_MAX, CgroupHeader, Header, KIND_CGROUP_MADE, KIND_CGROUP_REMOVED, KIND_VIOLATION, LEN_ABSENT,
+    LENS_WORDS, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED, WIRE_VERSION,
 };
 
 /// Slots of the per-CPU counter array `COUNTERS`, which outlives the agent: a slot keeps its meaning for ever.
@@ -31,6 +33,10 @@ pub mod counter {
     pub const UNHEARD: u32 = 5;
     /// Violations for which the anchor was skipped, told by a spare.
     pub const RESCUED: u32 = 6;
+    /// Cgroups made or removed for which the ring had no room.
+    pub const CGROUPS_LOST: u32 = 7;
+    /// Targets of signals and ptrace checks that found no room in the map of targets.
+    pub const TARGETS_FULL: u32 = 8;
     /// How many slots there are, with some to spare.
     pub const SLOTS: u32 = 32;
 }

@@ -8,7 +8,12 @@
 //!   lives on the task's kernel stack and is unique while it does;
 //! * the return of `common_lsm_audit` sends the record, with the stamp when there was one.
 //!
-//! Operations that AppArmor allows never come here: they cost nothing.
+//! Operations that AppArmor allows never come here: they cost nothing, with one exception. A record of a signal
+//! or ptrace names labels, never the target's process, so the three hooks of AppArmor that get it note it
+//! (`who.rs`): two short runs for each signal that a process sends and each ptrace check.
+//!
+//! The tracepoints of cgroups that are made and removed (`cgroups.rs`) tell, in the same ring and therefore in
+//! the right order, which container a cgroup id belongs to.
 //!
 //! What is attached are anchors: all they do is go on to the program in a slot. An agent that pins leaves them
 //! attached when it ends, and the next one puts its programs in the slots. Setting a slot is one exchange in
@@ -23,9 +28,11 @@
 #![no_main]
 #![expect(unsafe_code, reason = "kernel memory is read by address, and maps are shared with the kernel")]
 
+mod cgroups;
 mod emit;
 mod read;
 mod share;
+mod who;
 
 use core::mem::MaybeUninit;
 

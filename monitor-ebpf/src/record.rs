@@ -1,10 +1,19 @@
 //! One record in the ring.
 
 /// Changes with every change of [`Header`] or [`Slot`]: a reader that finds another number must not guess.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 
 /// The record is an AppArmor event.
 pub const KIND_VIOLATION: u8 = 1;
+
+/// A cgroup was made; see [`CgroupHeader`].
+pub const KIND_CGROUP_MADE: u8 = 2;
+
+/// A cgroup was removed; see [`CgroupHeader`].
+pub const KIND_CGROUP_REMOVED: u8 = 3;
+
+/// The most bytes of a cgroup's path that the programs read, the terminating NUL included.
+pub const CGROUP_PATH_MAX: usize = 4096;
 
 /// Bit of [`Header::flags`]: a string was as long as its slot allows and was cut.
 pub const TRUNCATED: u8 = 1;
@@ -151,12 +160,19 @@ pub struct Header {
     pub rlimit_max: u64,
     /// Mount flags.
     pub mount_flags: u64,
-    /// cgroup v2 id of the task.
+    /// The task's cgroup in the hierarchy that [`crate::Layout::pids_css`] chooses: its kernfs id, which is
+    /// the inode number of its directory.
     pub cgroup_id: u64,
     /// Start of the process, nanoseconds since boot; 0 when unknown.
     pub start_boottime: u64,
     /// Now, nanoseconds since boot, suspend included.
     pub boottime: u64,
+    /// The same as `cgroup_id` of the target of a signal or ptrace; 0 when there is none or it is not known.
+    pub target_cgroup_id: u64,
+    /// Start of the target's process, nanoseconds since boot; 0 when unknown.
+    pub target_start_boottime: u64,
+    /// Process id of the target in the initial pid namespace; 0 when there is none or it is not known.
+    pub target_tgid: u64,
     /// The thread's comm, NUL-padded; words, because a program moves those with one instruction each.
     pub comm: [u64; 2],
     /// Length of each slot's string, 16 bits each, or [`LEN_ABSENT`].
@@ -171,6 +187,23 @@ impl Header {
     pub fn lens(&self) -> &[u16] {
         bytemuck::cast_slice(&self.lens)
     }
+}
+
+/// A cgroup that was made or removed. Its path from the root of the hierarchy follows, without NUL, up to the
+/// end of the record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct CgroupHeader {
+    /// [`WIRE_VERSION`].
+    pub version: u16,
+    /// [`KIND_CGROUP_MADE`] or [`KIND_CGROUP_REMOVED`].
+    pub kind: u8,
+    /// Padding, 0.
+    pub pad: u8,
+    /// Padding, 0.
+    pub pad2: u32,
+    /// Its kernfs id: the inode number of its directory.
+    pub id: u64,
 }
 
 /// Size of [`Net`].
@@ -202,6 +235,7 @@ pub struct Net {
     pub faddr: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Header>() == 152 && align_of::<Header>() == 8, "no implicit padding");
+const _: () = assert!(size_of::<Header>() == 176 && align_of::<Header>() == 8, "no implicit padding");
 const _: () = assert!(size_of::<Net>() == 76 && align_of::<Net>() == 2, "no implicit padding");
+const _: () = assert!(size_of::<CgroupHeader>() == 16, "no implicit padding");
 const _: () = assert!(RECORD_MAX < 16 * 1024, "two records must fit a page-order-3 per-CPU value");

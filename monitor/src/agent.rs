@@ -1,10 +1,11 @@
 //! The agent: the stages, started in the order in which an event passes them and stopped in the same.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::audit::AuditOptions;
@@ -13,15 +14,24 @@ use crate::capture::ebpf::{Attach, EbpfOptions};
 use crate::capture::{self, Choice, Printed, Source};
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
-use crate::config::{Config, SourceChoice};
+use crate::config::{Config, PodSourceChoice, SourceChoice};
+use crate::identity::containers::Limits;
+use crate::identity::names::Names;
+use crate::identity::pods::{self, Pods, client, index};
+use crate::identity::resolver::Resolver;
+use crate::identity::runtime::Runtimes;
 use crate::ledger::Ledger;
-use crate::node;
+use crate::node::{self, Hierarchy};
+use crate::output::metrics::Presence;
 use crate::output::{Outputs, http, live};
 use crate::pipeline::Pipeline;
 use crate::state::{Lock, LockError};
 
 /// How long the drain may take: less than the 5 s that an orchestrator is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+
+/// How often series that have ended are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the agent until `shutdown` is ready, then drains it.
 ///
@@ -67,6 +77,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         );
     }
 
+    let pods = pods::start(pod_options(&config));
+    ledger.set_pods(Arc::clone(&pods));
+    let sweeping = tokio::spawn(sweep(Arc::clone(&outputs), Arc::clone(&pods)));
     let stop = CancellationToken::new();
     let mut shutdown = pin!(shutdown);
     let streams = tokio::select! {
@@ -74,9 +87,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
+    // After the sources: a cgroup that is made while the tree is walked is told of by both.
+    let limits = Limits { keep: config.keep_gone.duration(), ..Limits::default() };
+    let resolver = Resolver::new(Arc::clone(&ledger), Hierarchy::of_node(), limits);
     let (sink, settler) = (Arc::clone(&outputs), Arc::clone(&outputs));
-    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both, move |event| sink.observe(event))
-        .settling(move |receipt| settler.settle(receipt));
+    let names = Names::new(pods, Runtimes::new("/"));
+    let pipeline =
+        Pipeline::new(Arc::clone(&ledger), streams.both, resolver, names, move |event| sink.observe(event))
+            .settling(move |receipt| settler.settle(receipt));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -100,6 +118,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         let _ = std::fs::remove_file(&config.socket);
     }
     server.abort();
+    sweeping.abort();
     drop(lock);
     Ok(())
 }
@@ -119,6 +138,39 @@ fn detach(config: &Config, alone: bool) {
     }
 }
 
+/// Ends the series of pods that are gone, now and then, until it is dropped.
+async fn sweep(outputs: Arc<Outputs>, pods: Arc<Pods>) {
+    let mut tick = interval(SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let here = pods.snapshot();
+        let here: HashSet<(&str, &str)> =
+            here.iter().map(|kube| (&*kube.pod.namespace, &*kube.pod.name)).collect();
+        let told = pods.up() && pods.synced();
+        outputs.metrics().sweep(Instant::now(), |namespace, name| match here.contains(&(namespace, name)) {
+            true => Presence::Here,
+            false if told => Presence::Gone,
+            false => Presence::Unknown,
+        });
+    }
+}
+
+fn pod_options(config: &Config) -> pods::Options {
+    let source = match config.pod_source {
+        PodSourceChoice::Api => Some(pods::Source::Api),
+        PodSourceChoice::Kubelet => Some(pods::Source::Kubelet),
+        PodSourceChoice::Auto if client::configured(config.kubeconfig.as_deref()) => Some(pods::Source::Api),
+        PodSourceChoice::Auto | PodSourceChoice::None => None,
+    };
+    pods::Options {
+        source,
+        node_name: config.node_name.clone(),
+        kubeconfig: config.kubeconfig.clone(),
+        kubelet_url: config.kubelet_url.clone(),
+        limits: index::Limits { keep: config.keep_gone.duration(), ..index::Limits::default() },
+    }
+}
+
 fn options(config: &Config, printed: Option<Printed>) -> capture::Options {
     capture::Options {
         choice: match config.source {
@@ -130,6 +182,7 @@ fn options(config: &Config, printed: Option<Printed>) -> capture::Options {
         ebpf: EbpfOptions {
             ring_bytes: u32::try_from(config.ring_size.bytes()).unwrap_or(u32::MAX),
             attach: Attach::Auto,
+            cgroups: Hierarchy::of_node(),
             log: config.log_level == LogLevel::Trace,
             pin_dir: (!config.no_pin).then(|| config.pin_dir.clone()),
         },

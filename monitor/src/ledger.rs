@@ -4,10 +4,12 @@
 //! `/metrics` alone can do the sum.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::capture::Source;
+use crate::identity::counts::Counts;
+use crate::identity::pods::Pods;
 
 /// A place where violations can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +223,8 @@ pub struct Ledger {
     rescued: AtomicU64,
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
+    identity: Counts,
+    pods: OnceLock<Arc<Pods>>,
 }
 
 impl Ledger {
@@ -297,6 +301,11 @@ impl Ledger {
         Err(book.why_down.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// How identities were found.
+    pub fn identity(&self) -> &Counts {
+        &self.identity
+    }
+
     /// Notes how a kernel function was hooked.
     pub fn set_hooks(&self, hooks: Vec<Hook>) {
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = hooks;
@@ -319,6 +328,17 @@ impl Ledger {
         }
         let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
         self.set_lost(Loss::ProgramBusy, skipped.saturating_sub(self.rescued.load(Ordering::Relaxed)));
+    }
+
+    /// Has the pods tell of themselves.
+    pub fn set_pods(&self, pods: Arc<Pods>) {
+        // There is one set of them in an agent.
+        let _ = self.pods.set(pods);
+    }
+
+    /// The pods of this node, once they are looked for.
+    pub fn pods(&self) -> Option<&Pods> {
+        self.pods.get().map(|pods| &**pods)
     }
 
     fn book(&self, source: Source) -> &SourceBook {

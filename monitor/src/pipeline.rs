@@ -7,8 +7,12 @@ use bumpalo::Bump;
 
 use crate::capture::audit::split_record;
 use crate::capture::{Batch, Both, Inlet, Receipt, Source};
+use crate::identity::Identity;
+use crate::identity::names::Names;
+use crate::identity::naming::Naming;
+use crate::identity::resolver::{Resolver, Who};
 use crate::ledger::{Attached, Ledger, Loss};
-use crate::merge::{Event, Merger, SeenBy, Sighting, Streams};
+use crate::merge::{Event, Merger, Parked, SeenBy, Sighting, Streams};
 use crate::node;
 use crate::record::{self, Origin, ParseError, Senders, Violation};
 
@@ -28,14 +32,37 @@ pub struct Pipeline<O> {
     /// What the eBPF source had lost before.
     lost_before: u64,
     senders: Senders,
+    resolver: Resolver,
+    naming: Naming<Held>,
     output: O,
     settled: Box<dyn FnMut(Option<Receipt>) + Send>,
+    /// Receipts of batches of which an event may still wait for a name: as many as the sources hand out.
+    unsettled: Vec<Receipt>,
+}
+
+/// An event that waits for its container's name: the record, to be read again, and all that was found out.
+struct Held {
+    source: Source,
+    record: Vec<u8>,
+    /// What turned this record's boot time into time of day.
+    wall_minus_boot: u64,
+    seen_by: SeenBy,
+    subject: Identity,
+    peer: Option<Identity>,
+}
+
+/// Where a violation was read from.
+#[derive(Clone, Copy)]
+struct Raw<'a> {
+    source: Source,
+    record: &'a [u8],
+    wall_minus_boot: u64,
 }
 
 impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// A pipeline into `output`, which is called once for each violation. `both` says since when two sources
     /// see the same violations, if they do.
-    pub fn new(ledger: Arc<Ledger>, both: Option<Both>, output: O) -> Self {
+    pub fn new(ledger: Arc<Ledger>, both: Option<Both>, resolver: Resolver, names: Names, output: O) -> Self {
         let since = both.and_then(|both| both.since.duration_since(SystemTime::UNIX_EPOCH).ok());
         let since = since.unwrap_or_default();
         let streams = match both {
@@ -52,8 +79,11 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             lost_before: ledger.lost_by_ebpf(),
             ledger,
             senders: Senders::of_users(node::bus_users()),
+            resolver,
+            naming: Naming::new(names),
             output,
             settled: Box::new(drop),
+            unsettled: Vec::new(),
         }
     }
 
@@ -72,6 +102,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         while ebpf_open || audit_open {
             let deadlines = Source::ALL.map(|source| self.merger.deadline(source));
             let next = deadlines.into_iter().flatten().min().map(|deadline| deadline.max(asked + ASK_AGAIN));
+            let named_at = self.naming.deadline();
             let mut receipt = None;
             tokio::select! {
                 batch = ebpf.recv(), if ebpf_open => match batch {
@@ -103,10 +134,33 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                         }
                     }
                 }
+                () = self.naming.changed() => {}
+                () = sleep_until(named_at), if named_at.is_some() => {}
             }
             self.give_up(&mut arena);
-            (self.settled)(receipt);
+            while let Some(events) = self.naming.ready(Instant::now()) {
+                self.count_held(events, &mut arena);
+            }
+            self.settle(receipt);
         }
+        while let Some(events) = self.naming.drain() {
+            self.count_held(events, &mut arena);
+        }
+        self.settle(None);
+    }
+
+    /// Says what is told to the output: nothing while an event waits for a name, because the receipts of
+    /// batches are given back in their order.
+    fn settle(&mut self, receipt: Option<Receipt>) {
+        self.unsettled.extend(receipt);
+        if self.naming.deadline().is_some() {
+            return;
+        }
+        let latest = self.unsettled.pop();
+        for earlier in self.unsettled.drain(..) {
+            (self.settled)(Some(earlier));
+        }
+        (self.settled)(latest);
     }
 
     /// What the audit stream still brings was not lost by a source that has ended.
@@ -126,11 +180,21 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         for raw in batch.iter() {
             arena.reset();
             tracing::trace!(record = %raw.escape_ascii(), "from the ring");
-            match record::decode_wire(raw, wall_minus_boot, arena) {
+            let decoded = match record::decode_cgroup(raw) {
+                Ok(Some(change)) => {
+                    self.resolver.cgroup(change, Instant::now());
+                    continue;
+                }
+                Ok(None) => record::decode_wire(raw, wall_minus_boot, arena),
+                Err(error) => Err(error),
+            };
+            match decoded {
                 Ok(violation) => {
                     self.ledger.received(Source::Ebpf, 1);
+                    let who = self.resolver.resolve(&violation, wall_minus_boot, Instant::now());
                     let seen_by = self.merger.ebpf(&violation, Instant::now());
-                    self.count(&violation, seen_by);
+                    let raw = Raw { source: Source::Ebpf, record: raw, wall_minus_boot };
+                    self.count(&violation, raw, seen_by, who);
                 }
                 Err(error) => {
                     tracing::debug!(%error, record = %raw.escape_ascii(), "wire record does not decode");
@@ -141,19 +205,28 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     }
 
     fn audit(&mut self, batch: &Batch, arena: &mut Bump) {
+        let wall_minus_boot = wall_minus_boot();
         for raw in batch.iter() {
             arena.reset();
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
-            let mut evicted = None;
-            let sighting = self.merger.audit(violation, raw, Instant::now(), |record| evicted = Some(record));
+            let (mut evicted, now) = (None, Instant::now());
+            let sighting = self.merger.audit(
+                violation,
+                raw,
+                now,
+                || self.resolver.resolve(violation, wall_minus_boot, now),
+                |parked| evicted = Some(parked),
+            );
             match sighting {
-                Sighting::Count => self.count(violation, SeenBy::only(Source::Audit)),
+                Sighting::Count(who) => {
+                    self.count(violation, audit(raw), SeenBy::only(Source::Audit), who);
+                }
                 Sighting::Merged | Sighting::Waits | Sighting::Before => {}
                 Sighting::Overflow => self.ledger.lose(Loss::MergeFull, 1),
             }
             if let Some(waiting) = evicted {
-                self.count_waiting(&waiting, arena);
+                self.count_waiting(waiting, arena);
             }
         }
     }
@@ -179,15 +252,16 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
 
     fn give_up(&mut self, arena: &mut Bump) {
         while let Some(waiting) = self.merger.given_up() {
-            self.count_waiting(&waiting, arena);
+            self.count_waiting(waiting, arena);
         }
+        self.resolver.expire(Instant::now());
         self.ledger.set_lost(Loss::AuditMissed, self.merger.missed_by_audit());
     }
 
     /// Counts a record of the audit stream that eBPF did not see, if there is one that it did not see.
-    fn count_waiting(&mut self, raw: &[u8], arena: &mut Bump) {
+    fn count_waiting(&mut self, waiting: Parked, arena: &mut Bump) {
         arena.reset();
-        let Some(violation) = self.parse_audit(raw, arena) else { return };
+        let Some(violation) = self.parse_audit(&waiting.record, arena) else { return };
         let theirs = violation.time.is_some_and(|time| time >= self.both_since);
         if theirs && self.ebpf_over && self.pinned {
             // The programs have stayed and see it: the next agent counts it.
@@ -200,7 +274,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             }
             self.ledger.lose(Loss::EbpfMissed, 1);
         }
-        self.count(violation, SeenBy::only(Source::Audit));
+        self.count(violation, audit(&waiting.record), SeenBy::only(Source::Audit), waiting.who);
     }
 
     /// Whether the eBPF source has lost more than the audit stream has brought since. If not, a record that
@@ -215,9 +289,51 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         lost > self.ledger.lost_total(Loss::EbpfMissed)
     }
 
-    fn count(&mut self, violation: &Violation<'_>, seen_by: SeenBy) {
-        (self.output)(&Event::unresolved(violation, seen_by));
+    /// Counts `violation`, or has it wait for a moment until its container has a name.
+    fn count(&mut self, violation: &Violation<'_>, raw: Raw<'_>, seen_by: SeenBy, who: Who) {
+        let Who { mut subject, mut peer } = who;
+        self.ledger.identity().count(&subject);
+        let now = Instant::now();
+        let hold = || {
+            let Raw { source, record, wall_minus_boot } = raw;
+            let (subject, peer) = (subject.clone(), peer.clone());
+            let held = Held { source, record: record.to_vec(), wall_minus_boot, seen_by, subject, peer };
+            (held, record.len())
+        };
+        if !self.naming.waits(&subject, hold, now) {
+            self.naming.name(&mut subject, peer.as_mut(), now);
+            (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
+        }
     }
+
+    /// Counts events that have waited.
+    fn count_held(&mut self, events: Vec<Held>, arena: &mut Bump) {
+        for Held { source, record, wall_minus_boot, seen_by, mut subject, mut peer } in events {
+            arena.reset();
+            self.naming.name(&mut subject, peer.as_mut(), Instant::now());
+            let decoded;
+            let violation = match source {
+                // It was read before, so it can be read again.
+                Source::Ebpf => match record::decode_wire(&record, wall_minus_boot, arena) {
+                    Ok(violation) => {
+                        decoded = violation;
+                        &decoded
+                    }
+                    Err(_) => continue,
+                },
+                Source::Audit => match self.parse_audit(&record, arena) {
+                    Some(violation) => violation,
+                    None => continue,
+                },
+            };
+            (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
+        }
+    }
+}
+
+/// A record of the audit stream: its time is in it.
+const fn audit(record: &[u8]) -> Raw<'_> {
+    Raw { source: Source::Audit, record, wall_minus_boot: 0 }
 }
 
 /// What turns the kernel's boot time into nanoseconds since the epoch; taken anew for each batch, because

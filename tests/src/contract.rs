@@ -9,6 +9,8 @@ use std::fmt;
 pub const SCENARIO: &str = "aa_lab.scenario";
 /// Kernel parameter with the agent's `--source`.
 pub const SOURCE: &str = "aa_lab.source";
+/// Kernel parameter with the version of cgroups: `v1`, otherwise v2.
+pub const CGROUPS: &str = "aa_lab.cgroups";
 /// Kernel parameter with the width of the reader's terminal; absent when the reader is not a terminal.
 pub const COLUMNS: &str = "aa_lab.columns";
 

@@ -13,6 +13,8 @@ pub struct Batch {
     pub received: Instant,
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// How many of the records are no violations.
+    asides: u64,
     /// Its room in the queue, given back when the batch is dropped.
     places: Option<OwnedSemaphorePermit>,
     receipt: Option<Receipt>,
@@ -27,7 +29,15 @@ impl Batch {
 
     /// An empty batch.
     pub fn new(received: Instant) -> Self {
-        Self { received, bytes: Vec::new(), ends: Vec::new(), places: None, receipt: None, drained: None }
+        Self {
+            received,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            asides: 0,
+            places: None,
+            receipt: None,
+            drained: None,
+        }
     }
 
     /// A batch of nothing but word that the source had nothing more at this time.
@@ -58,6 +68,23 @@ impl Batch {
     /// Appends a record.
     pub fn push(&mut self, record: &[u8]) {
         self.push_parts(&[record]);
+    }
+
+    /// Says that the latest record is no violation, but has its place among them: a cgroup that was made or
+    /// removed.
+    pub(super) fn mark_aside(&mut self) {
+        self.asides += 1;
+    }
+
+    /// The latest record.
+    pub(super) fn last(&self) -> &[u8] {
+        let start = self.ends.len().checked_sub(2).and_then(|at| self.ends.get(at)).copied().unwrap_or(0);
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// How many of its records are no violations.
+    pub fn asides(&self) -> u64 {
+        self.asides
     }
 
     /// Appends a record that is in pieces.

@@ -54,7 +54,7 @@ impl Outlet {
         if batch.is_empty() && batch.drained().is_none() {
             return;
         }
-        let records = batch.len() as u64;
+        let (asides, records) = (batch.asides(), batch.len() as u64 - batch.asides());
         let places = self.places(&batch);
         let delivered = Arc::clone(&self.room).try_acquire_many_owned(places).is_ok_and(|places| {
             batch.hold(places);
@@ -62,6 +62,7 @@ impl Outlet {
         });
         if !delivered {
             self.ledger.lose(self.on_full, records);
+            self.ledger.identity().missed(asides);
         }
     }
 
@@ -70,7 +71,7 @@ impl Outlet {
         if batch.is_empty() && batch.drained().is_none() {
             return;
         }
-        let records = batch.len() as u64;
+        let (asides, records) = (batch.asides(), batch.len() as u64 - batch.asides());
         let delivered = match Arc::clone(&self.room).acquire_many_owned(self.places(&batch)).await {
             Ok(places) => {
                 batch.hold(places);
@@ -80,6 +81,7 @@ impl Outlet {
         };
         if !delivered {
             self.ledger.lose(self.on_full, records);
+            self.ledger.identity().missed(asides);
         }
     }
 

@@ -1,5 +1,18 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
+pub mod cgroup;
+pub mod containers;
+pub mod counts;
+pub mod names;
+pub mod naming;
+pub mod pods;
+pub mod process;
+pub mod resolver;
+pub mod runtime;
+mod sole;
+pub mod tree;
+pub mod waiting;
+
 use std::sync::Arc;
 
 /// A pod, as far as it is known.
@@ -30,6 +43,13 @@ pub struct Container {
     pub pod: Option<Arc<Pod>>,
 }
 
+impl Container {
+    /// As much of the id as people are shown.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+}
+
 /// How an identity was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
@@ -56,14 +76,22 @@ pub enum Unknown {
     PidReused,
     /// The cgroup is one that nothing is known of.
     CgroupUnknown,
+    /// The record is about the target of a signal or ptrace, and names only the process that acted.
+    VictimUnknown,
     /// Nobody looks: the record is from a log.
     NotLookedFor,
 }
 
 impl Unknown {
     /// All reasons, in the order in which they are declared.
-    pub const ALL: [Self; 5] =
-        [Self::NoProcess, Self::ProcessGone, Self::PidReused, Self::CgroupUnknown, Self::NotLookedFor];
+    pub const ALL: [Self; 6] = [
+        Self::NoProcess,
+        Self::ProcessGone,
+        Self::PidReused,
+        Self::CgroupUnknown,
+        Self::VictimUnknown,
+        Self::NotLookedFor,
+    ];
 
     /// The word used in labels and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -72,6 +100,7 @@ impl Unknown {
             Self::ProcessGone => "process_gone",
             Self::PidReused => "pid_reused",
             Self::CgroupUnknown => "cgroup_unknown",
+            Self::VictimUnknown => "victim_unknown",
             Self::NotLookedFor => "not_looked_for",
         }
     }

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use super::SeenBy;
 use super::waiting::Waiting;
 use crate::capture::Source;
+use crate::identity::resolver::Who;
 use crate::record::{AuditId, Violation};
 
 /// What becomes of a sighting in the audit stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
-    /// Nobody saw it before, and nobody else will: count it.
-    Count,
+    /// Nobody saw it before, and nobody else will: count it, as this one's.
+    Count(Who),
     /// It was counted when the eBPF source saw it.
     Merged,
     /// It waits for the eBPF source's sighting.
@@ -74,6 +75,15 @@ impl Seen {
     }
 }
 
+/// A record of the audit stream that waited for eBPF's sighting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The record.
+    pub record: Box<[u8]>,
+    /// Whose it was when it came: later its process may be gone.
+    pub who: Who,
+}
+
 /// Decides which sightings are one violation. Pure: told what time it is.
 #[derive(Debug)]
 pub struct Merger {
@@ -82,7 +92,7 @@ pub struct Merger {
     /// Counted when eBPF saw them; the audit stream should bring them too.
     awaited: Waiting<()>,
     /// Records of the audit stream that eBPF should bring too.
-    parked: Waiting<Box<[u8]>>,
+    parked: Waiting<Parked>,
     ebpf_seen: Seen,
     audit_seen: Seen,
     overflowed_until: Option<Instant>,
@@ -135,16 +145,18 @@ impl Merger {
         alone
     }
 
-    /// A sighting in the audit stream; `record` is kept when it has to wait. When the room for waiting is
-    /// full, `evict` is given the record that has waited longest, to be given up now.
+    /// A sighting in the audit stream; `record` is kept when it has to wait. `resolve` is asked whose it is
+    /// unless that is known already. When the room for waiting is full, `evict` is given the record that has
+    /// waited longest, to be given up now.
     pub fn audit(
         &mut self,
         violation: &Violation<'_>,
         record: &[u8],
         now: Instant,
-        evict: impl FnOnce(Box<[u8]>),
+        resolve: impl FnOnce() -> Who,
+        evict: impl FnOnce(Parked),
     ) -> Sighting {
-        let Some((stamp, key)) = self.key(violation) else { return Sighting::Count };
+        let Some((stamp, key)) = self.key(violation) else { return Sighting::Count(resolve()) };
         if self.awaited.take(key).is_some() {
             return Sighting::Merged;
         }
@@ -154,7 +166,8 @@ impl Merger {
         if self.overflowed_until.is_some_and(|until| !self.audit_seen.covers(until)) {
             return Sighting::Overflow;
         }
-        if let Some(oldest) = self.parked.insert(key, record.into(), now + Self::EBPF_LAG) {
+        let parked = Parked { record: record.into(), who: resolve() };
+        if let Some(oldest) = self.parked.insert(key, parked, now + Self::EBPF_LAG) {
             evict(oldest);
         }
         Sighting::Waits
@@ -172,7 +185,7 @@ impl Merger {
     }
 
     /// The next record that waited in vain: eBPF did not see it.
-    pub fn given_up(&mut self) -> Option<Box<[u8]>> {
+    pub fn given_up(&mut self) -> Option<Parked> {
         while self.awaited.deadline().is_some_and(|deadline| self.audit_seen.covers(deadline)) {
             self.awaited.pop_oldest();
             self.missed_by_audit += 1;

@@ -9,7 +9,7 @@ use crate::capture::Source;
 use crate::identity::{Identity, Unknown};
 use crate::record::Violation;
 
-pub use merger::{Merger, Sighting, Streams};
+pub use merger::{Merger, Parked, Sighting, Streams};
 
 /// Which sources saw a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::waiting::Waiting;
 use super::{Merger, SeenBy, Sighting, Streams};
 use crate::capture::Source;
+use crate::identity::resolver::Who;
+use crate::identity::{Identity, Unknown};
 use crate::record::{AuditId, Class, Origin, Sender, Verdict, Violation};
 
 const BOTH: SeenBy = SeenBy { ebpf: true, audit: true };
@@ -19,7 +21,11 @@ fn violation(serial: u64, name: &'static [u8]) -> Violation<'static> {
 }
 
 fn audit(merger: &mut Merger, v: &Violation<'_>, now: Instant) -> Sighting {
-    merger.audit(v, b"raw", now, |_| panic!("nothing to evict"))
+    merger.audit(v, b"raw", now, who, |_| panic!("nothing to evict"))
+}
+
+fn who() -> Who {
+    Who { subject: Identity::unknown(Unknown::ProcessGone), peer: None }
 }
 
 /// Both streams are seen to be empty a minute later.
@@ -98,7 +104,7 @@ fn a_partner_is_given_up_when_its_stream_was_empty_later() {
     merger.drained(Source::Audit, ebpf + Duration::from_secs(1));
     assert_eq!(merger.given_up(), None, "the ring was empty, but too early");
     merger.drained(Source::Ebpf, ebpf);
-    assert_eq!(merger.given_up().as_deref(), Some(&b"raw"[..]));
+    assert_eq!(merger.given_up().map(|parked| parked.record), Some(b"raw"[..].into()));
     assert_eq!((merger.given_up(), merger.missed_by_audit()), (None, 0), "the other still waits");
     merger.drained(Source::Audit, from_audit);
     assert_eq!((merger.given_up(), merger.missed_by_audit()), (None, 1));
@@ -111,7 +117,7 @@ fn nobody_waits_for_a_stream_that_has_ended() {
     let mut merger = Merger::new(Streams::Both);
     audit(&mut merger, &violation(1, b"/a"), now);
     merger.ended(Source::Ebpf);
-    assert_eq!(merger.given_up().as_deref(), Some(&b"raw"[..]));
+    assert_eq!(merger.given_up().map(|parked| parked.record), Some(b"raw"[..].into()));
     merger.ended(Source::Audit);
     merger.ebpf(&violation(2, b"/a"), now);
     assert_eq!((merger.given_up(), merger.missed_by_audit()), (None, 0));
@@ -124,12 +130,12 @@ fn passes_at_once_what_has_no_partner() {
     stampless.audit_id = None;
     let mut merger = Merger::new(Streams::Both);
     assert_eq!(merger.ebpf(&stampless, now), EBPF);
-    assert_eq!(audit(&mut merger, &stampless, now), Sighting::Count);
+    assert_eq!(audit(&mut merger, &stampless, now), Sighting::Count(who()));
     let mut from_a_bus = violation(1, b"/a");
     from_a_bus.sender = Some(&Sender { program: None, pid: None, uid: None, subject: None });
-    assert_eq!(audit(&mut merger, &from_a_bus, now), Sighting::Count);
+    assert_eq!(audit(&mut merger, &from_a_bus, now), Sighting::Count(who()));
     let mut single = Merger::new(Streams::One);
-    assert_eq!(audit(&mut single, &violation(1, b"/a"), now), Sighting::Count);
+    assert_eq!(audit(&mut single, &violation(1, b"/a"), now), Sighting::Count(who()));
     assert_eq!(single.ebpf(&violation(1, b"/a"), now), EBPF);
     for merger in [merger, single] {
         assert_eq!(Source::ALL.map(|source| merger.deadline(source)), [None, None]);

@@ -42,8 +42,8 @@ pub struct Outputs {
 impl Outputs {
     /// Opens what `config` asks for.
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
-        let metrics =
-            Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
+        let metrics = Metrics::with_labels(Arc::clone(ledger), config.series_limit, &config.metric_labels)
+            .context("cannot set up the metrics")?;
         let mut printed = None;
         let printer = Printer::start(config, Arc::clone(ledger), |events| {
             let (journal, left) = journal(&config.state_dir, events)?;

@@ -26,5 +26,5 @@ pub(crate) use log::Each;
 pub use log::Log;
 pub use parse::{ParseError, Reason};
 pub use sender::{Sender, Senders};
-pub use violation::{AuditId, Class, Origin, Task, Verdict, Violation};
-pub use wire::{WireError, decode_wire};
+pub use violation::{AuditId, Class, Origin, Target, Task, Verdict, Violation};
+pub use wire::{CgroupChange, WireError, decode_cgroup, decode_wire};

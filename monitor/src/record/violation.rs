@@ -191,13 +191,26 @@ impl fmt::Display for AuditId {
 /// What the eBPF source knows of the task beyond the record, all of it taken at the moment of the violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// The cgroup v2 id: the inode number of the directory under /sys/fs/cgroup. 1 is the root, which is
-    /// also what a host with cgroup v1 only gives.
+    /// The cgroup's id: the inode number of its directory under /sys/fs/cgroup, or under
+    /// /sys/fs/cgroup/pids on a host with cgroup v1. 1 is the root.
     pub cgroup_id: u64,
     /// The thread id in the initial pid namespace.
     pub tid: u32,
     /// When the process (thread group leader) started, nanoseconds since boot including suspend; 0 when
     /// this kernel's layout did not tell.
+    pub start_boottime: u64,
+    /// The process that is signalled or traced, where the kernel's hook told.
+    pub target: Option<Target>,
+}
+
+/// The process that the task signals or traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The process id in the initial pid namespace.
+    pub pid: u32,
+    /// As [`Task::cgroup_id`].
+    pub cgroup_id: u64,
+    /// As [`Task::start_boottime`].
     pub start_boottime: u64,
 }
 

@@ -6,11 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use aa_monitor_ebpf::{Header, KIND_VIOLATION, LEN_ABSENT, Net, Slot, TRUNCATED, WIRE_VERSION};
+use aa_monitor_ebpf::{
+    CgroupHeader, Header, KIND_CGROUP_MADE, KIND_CGROUP_REMOVED, KIND_VIOLATION, LEN_ABSENT, Net, Slot,
+    TRUNCATED, WIRE_VERSION,
+};
 
 use super::class::classify;
 use super::parse::split_stamp;
-use super::violation::{Class, Origin, Task, Verdict, Violation};
+use super::violation::{Class, Origin, Target, Task, Verdict, Violation};
 use super::words;
 
 /// Why a wire record is not understood.
@@ -36,6 +39,32 @@ pub enum WireError {
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+
+/// A cgroup that was made or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupChange<'a> {
+    /// The inode number of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy.
+    pub path: &'a [u8],
+    /// Whether it is gone.
+    pub gone: bool,
+}
+
+/// Decodes a record of the ring that is about a cgroup; `None` when it is about a violation.
+pub fn decode_cgroup(raw: &[u8]) -> Result<Option<CgroupChange<'_>>, WireError> {
+    let gone = match raw.get(2) {
+        Some(&KIND_CGROUP_MADE) => false,
+        Some(&KIND_CGROUP_REMOVED) => true,
+        _ => return Ok(None),
+    };
+    let (header, path) = raw.split_at_checked(size_of::<CgroupHeader>()).ok_or(WireError::Truncated)?;
+    let header: CgroupHeader = bytemuck::pod_read_unaligned(header);
+    if header.version != WIRE_VERSION {
+        return Err(WireError::Version { found: header.version });
+    }
+    Ok(Some(CgroupChange { id: header.id, path, gone }))
+}
 
 /// Decodes one record of the ring. `wall_minus_boot` is what has to be added to the kernel's boot time to
 /// get nanoseconds since the epoch.
@@ -69,8 +98,17 @@ pub fn decode_wire<'a>(
     v.pid = Some(header.tgid);
     v.comm = Some(arena.alloc_slice_copy(until_nul(bytemuck::bytes_of(&header.comm))));
     v.truncated = header.flags & TRUNCATED != 0;
-    v.task =
-        Some(Task { cgroup_id: header.cgroup_id, tid: header.tid, start_boottime: header.start_boottime });
+    let target = Target {
+        pid: u32::try_from(header.target_tgid).unwrap_or(0),
+        cgroup_id: header.target_cgroup_id,
+        start_boottime: header.target_start_boottime,
+    };
+    v.task = Some(Task {
+        cgroup_id: header.cgroup_id,
+        tid: header.tid,
+        start_boottime: header.start_boottime,
+        target: (target.pid != 0).then_some(target),
+    });
     v.family = net.map(|net| words::family(u32::from(net.family), arena));
     let class = classify(kernel_class(&header), &v);
     v.class = class;

@@ -51,6 +51,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
     userland.add(&mut archive, "usr/sbin/runc", "sbin/runc")?;
+    userland.add(&mut archive, "usr/bin/crun", "sbin/crun")?;
     userland.add(&mut archive, "usr/sbin/auditd", "sbin/auditd")?;
     userland.add(&mut archive, "usr/sbin/auditctl", "sbin/auditctl")?;
     for applet in ["sh", "true"] {

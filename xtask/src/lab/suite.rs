@@ -53,7 +53,7 @@ pub(crate) const LIVE: Boot =
     Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
 
 const LIMIT: Duration = Duration::from_secs(150);
-/// For boots that go through many agents or many violations.
+/// For boots that go through many agents, many violations or many processes, on an emulated machine.
 const LONG: Duration = Duration::from_secs(420);
 
 /// The measurements of `cargo xtask bench vm`.
@@ -88,6 +88,33 @@ pub(crate) const SUITES: &[Suite] = &[
         boots: &[
             Boot { name: "same", scenario: "restart", source: "auto", kernel: "", limit: LONG },
             Boot { name: "upgrade", scenario: "upgrade", source: "auto", kernel: "", limit: LONG },
+        ],
+    },
+    Suite {
+        name: "identity",
+        about: "denials in containers of every layout, by runc and crun, are told as theirs, whatever became of them",
+        boots: &[
+            Boot {
+                name: "both",
+                scenario: "identity",
+                source: "auto",
+                kernel: "audit_backlog_limit=65536",
+                limit: LONG,
+            },
+            Boot {
+                name: "audit",
+                scenario: "identity",
+                source: "audit",
+                kernel: "audit_backlog_limit=65536",
+                limit: LONG,
+            },
+            Boot {
+                name: "v1",
+                scenario: "identity",
+                source: "auto",
+                kernel: "audit_backlog_limit=65536 aa_lab.cgroups=v1",
+                limit: LONG,
+            },
         ],
     },
     Suite {

@@ -1,4 +1,5 @@
-//! What the guest runs beside our own programs: busybox, apparmor_parser, runc and auditd, with their libraries.
+//! What the guest runs beside our own programs: busybox, apparmor_parser, runc, crun and auditd, with their
+//! libraries.
 //!
 //! They are Debian's (trixie), not this machine's: an old parser does not know what a new kernel mediates.
 
@@ -15,16 +16,20 @@ use crate::place;
 use crate::step::Step;
 
 /// Changes when the list below does.
-const FOLDER: &str = "userland-3";
-const PACKAGES: [&str; 19] = [
+const FOLDER: &str = "userland-4";
+const PACKAGES: [&str; 25] = [
     "apparmor/trixie",
     "auditd/trixie",
     "busybox-static/trixie",
+    "crun/trixie",
     "libaudit1/trixie",
     "libauparse0t64/trixie",
     "libc6/trixie",
     "libcap-ng0/trixie",
+    "libcap2/trixie",
     "libcom-err2/trixie",
+    "libgcc-s1/trixie",
+    "libgcrypt20/trixie",
     "libgssapi-krb5-2/trixie",
     "libk5crypto3/trixie",
     "libkeyutils1/trixie",
@@ -33,8 +38,10 @@ const PACKAGES: [&str; 19] = [
     "libnsl2/trixie",
     "libseccomp2/trixie",
     "libssl3t64/trixie",
+    "libsystemd0/trixie",
     "libtirpc3t64/trixie",
     "libwrap0/trixie",
+    "libyajl2/trixie",
     "runc/trixie",
 ];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";

@@ -113,6 +113,19 @@ impl<'a> Btf<'a> {
         ids.iter().find_map(|id| self.get(*id).map(|ty| ty.size_or_type))
     }
 
+    /// The value of an enumerator of `enum name`.
+    pub fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
+        let types = self.positions.iter().skip(1).filter_map(|position| self.type_at(*position).ok());
+        types
+            .filter(|ty| ty.kind == ENUM && self.string(ty.name) == Some(name.as_bytes()))
+            .flat_map(|ty| (0..ty.vlen).map(move |i| ty.body + i * 8))
+            .find(|entry| {
+                let name = word(self.data, *entry).ok().and_then(|offset| self.string(offset));
+                name == Some(enumerator.as_bytes())
+            })
+            .and_then(|entry| word(self.data, entry + 4).ok())
+    }
+
     /// A blob of the same type ids in which only these functions are left: enough to attach to them, for a
     /// loader that would otherwise keep every type of the kernel.
     pub fn functions(&self, names: &[&str]) -> Vec<u8> {
@@ -290,6 +303,8 @@ mod tests {
         w.members("flagged", STRUCT, true, 8, &[("bits", 1, 3 << 24), ("whole", 1, 32)]); // 6
         w.members("twice", STRUCT, false, 4, &[("other", 1, 0)]); // 7
         w.members("twice", STRUCT, false, 8, &[("wanted", 1, 32)]); // 8
+        let names = [w.string("zero"), 0, w.string("seven"), 7];
+        w.ty("numbers", ENUM, false, 4, &names, 2); // 9
         w.finish()
     }
 
@@ -312,6 +327,8 @@ mod tests {
             assert_eq!(btf.offset(path), want, "{name}");
         }
         assert_eq!(btf.size("outer"), Some(24));
+        assert_eq!(btf.enumerator("numbers", "seven"), Some(7));
+        assert_eq!((btf.enumerator("numbers", "eight"), btf.enumerator("outer", "seven")), (None, None));
     }
 
     #[test]

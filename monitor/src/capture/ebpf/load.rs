@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::FdLink;
-use aya::programs::{FEntry, FExit, KProbe, ProgramError, ProgramFd};
+use aya::programs::{FEntry, FExit, KProbe, ProgramError, ProgramFd, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
@@ -18,6 +18,7 @@ use super::offsets::{self, OffsetError};
 use super::pins::{PinnedRing, Pins};
 use crate::capture::privileges;
 use crate::ledger::{Attached, Hook};
+use crate::node::Hierarchy;
 use crate::sys;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -27,6 +28,11 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const STAMP_HOOK: &str = "audit_pre";
 /// Where every AppArmor record passes.
 const EVENT_HOOK: &str = "common_lsm_audit";
+/// Who is signalled or traced.
+const TARGET_HOOKS: [&str; 3] =
+    ["apparmor_task_kill", "apparmor_ptrace_access_check", "apparmor_ptrace_traceme"];
+/// Cgroups that come and go.
+const CGROUP_HOOKS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 
 const STAMP_ANCHOR: &str = "audit_pre_anchor";
 const EVENT_ANCHOR: &str = "common_lsm_audit_anchor";
@@ -57,6 +63,8 @@ pub struct EbpfOptions {
     pub ring_bytes: u32,
     /// Ways of attaching.
     pub attach: Attach,
+    /// Whose ids the cgroups in records are.
+    pub cgroups: Hierarchy,
     /// Forward the programs' own log messages.
     pub log: bool,
     /// The folder in which to pin what outlives the agent; `None` to let everything end with it.
@@ -107,7 +115,7 @@ pub(super) struct Loaded {
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
 pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
-    let kernel = Kernel::read()?;
+    let kernel = Kernel::read(options.cgroups)?;
     let pins = options.pin_dir.as_deref().filter(|_| options.attach == Attach::Auto).and_then(|folder| {
         Pins::open(folder)
             .inspect_err(|error| {
@@ -155,13 +163,14 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn read() -> Result<Self, LoadError> {
+    fn read(cgroups: Hierarchy) -> Result<Self, LoadError> {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&blob)?;
-        let functions = btf.functions(&[STAMP_HOOK, EVENT_HOOK]);
+        let [kill, access, traceme] = TARGET_HOOKS;
+        let functions = btf.functions(&[STAMP_HOOK, EVENT_HOOK, kill, access, traceme]);
         let functions =
             AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
-        Ok(Self { layout: offsets::resolve(&btf)?, functions })
+        Ok(Self { layout: offsets::resolve(&btf, cgroups)?, functions })
     }
 
     fn object(&self, options: &EbpfOptions, pins: &[(&'static str, PathBuf)]) -> Result<Object, LoadError> {
@@ -181,9 +190,21 @@ impl Kernel {
     }
 }
 
+/// Attaches what tells whose a violation is, for as long as this agent runs. Before the events: one whose
+/// target cannot be noted would have no victim.
+fn identity_hooks(object: &mut Object, kernel: &Kernel, attach: Attach) -> Vec<Hook> {
+    let mut hooks: Vec<Hook> =
+        CGROUP_HOOKS.into_iter().map(|tracepoint| raw_tracepoint(object, tracepoint)).collect();
+    for (function, ways) in TARGET_HOOKS.into_iter().zip(&TARGET_WAYS) {
+        hooks.push(hook(object, &kernel.functions, function, ways, attach));
+    }
+    hooks
+}
+
 /// The programs attached for as long as this agent runs, in whichever way this kernel can.
 fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let mut object = kernel.object(options, &[])?;
+    let mut hooks = identity_hooks(&mut object, kernel, options.attach);
     // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
     // never saw.
     let stamp_hook = hook(&mut object, &kernel.functions, STAMP_HOOK, &STAMP_WAYS, options.attach);
@@ -197,7 +218,7 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
         .filter(|(name, _)| *name == EVENT_ANCHOR)
         .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
         .collect();
-    let hooks = vec![stamp_hook, event_hook];
+    hooks.extend([stamp_hook, event_hook]);
     Ok(Loaded { object, hooks, stamps, attached, before: Vec::new(), adopted: false, pinned: false })
 }
 
@@ -229,6 +250,7 @@ fn pinned_with(
             ("TOLD", pins.path("told")),
         ],
     )?;
+    let mut hooks = identity_hooks(&mut object, kernel, options.attach);
     let btf = &kernel.functions;
     set_stamp_slot(&mut object, btf).context("loading the program for audit_pre")?;
     set_event_slots(&mut object, btf).context("loading the programs for common_lsm_audit")?;
@@ -263,10 +285,11 @@ fn pinned_with(
     }
     let anchor = FExit::from_pin(&anchor_pin).context("opening the anchor")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
+    hooks.extend([hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)]);
     Ok(Loaded {
         attached: vec![anchor.fd()?.as_fd().try_clone_to_owned()?],
         object,
-        hooks: vec![hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)],
+        hooks,
         stamps: true,
         before: Vec::new(),
         adopted,
@@ -340,6 +363,69 @@ fn set_slot(object: &mut Object, map: &str, slot: u32, to: &ProgramFd) -> Result
     let map = object.map_mut(map).ok_or(ProgramError::NotLoaded)?;
     ProgramArray::try_from(map)?.set(slot, to, 0)?;
     Ok(())
+}
+
+/// The ways of hooking each of [`TARGET_HOOKS`].
+const TARGET_WAYS: [[Way; 2]; 3] = [
+    [
+        (Attached::Fentry, |o, btf| both(o, btf, "task_kill_fentry", "task_kill_fexit", TARGET_HOOKS[0])),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "task_kill_kprobe", "task_kill_kretprobe", TARGET_HOOKS[0])
+        }),
+    ],
+    [
+        (Attached::Fentry, |o, btf| {
+            both(o, btf, "ptrace_access_fentry", "ptrace_access_fexit", TARGET_HOOKS[1])
+        }),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "ptrace_access_kprobe", "ptrace_access_kretprobe", TARGET_HOOKS[1])
+        }),
+    ],
+    [
+        (Attached::Fentry, |o, btf| {
+            both(o, btf, "ptrace_traceme_fentry", "ptrace_traceme_fexit", TARGET_HOOKS[2])
+        }),
+        (Attached::Kprobe, |o, _| {
+            both_kprobes(o, "ptrace_traceme_kprobe", "ptrace_traceme_kretprobe", TARGET_HOOKS[2])
+        }),
+    ],
+];
+
+/// Entry and return by trampolines; the return first, because an entry without it leaves its note behind.
+fn both(
+    object: &mut Object,
+    btf: &AyaBtf,
+    entry: &str,
+    end: &str,
+    function: &str,
+) -> Result<(), ProgramError> {
+    let program_end: &mut FExit = program(object, end)?;
+    program_end.load(function, btf)?;
+    program_end.attach()?;
+    let program_entry: &mut FEntry = program(object, entry)?;
+    program_entry.load(function, btf)?;
+    program_entry.attach().map(drop)
+}
+
+/// The same by kprobes.
+fn both_kprobes(object: &mut Object, entry: &str, end: &str, function: &str) -> Result<(), ProgramError> {
+    kprobe(object, end, function)?;
+    kprobe(object, entry, function)
+}
+
+fn raw_tracepoint(object: &mut Object, tracepoint: &'static str) -> Hook {
+    let mut attach = || -> Result<(), ProgramError> {
+        let program: &mut RawTracePoint = program(object, tracepoint)?;
+        program.load()?;
+        program.attach(tracepoint).map(drop)
+    };
+    match attach() {
+        Ok(()) => Hook { function: tracepoint, attached: Attached::RawTracepoint, reason: String::new() },
+        Err(error) => {
+            let reason = reason(Attached::RawTracepoint.as_str(), &error);
+            Hook { function: tracepoint, attached: Attached::No, reason }
+        }
+    }
 }
 
 /// Tries the ways in their order until one works.

@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use aa_monitor_ebpf::KIND_VIOLATION;
+
 use crate::capture::Batch;
 use crate::sys::Mapping;
 
@@ -130,6 +132,10 @@ impl Reader {
             }
             self.next = self.next.wrapping_add((HEADER + bytes).next_multiple_of(HEADER));
             if !discarded {
+                // The kind is the third byte of every record.
+                if batch.last().get(2) != Some(&KIND_VIOLATION) {
+                    batch.mark_aside();
+                }
                 return Found::Record;
             }
         }

@@ -4,12 +4,16 @@ use prometheus::proto::MetricFamily;
 
 use super::{counters, gauges, names};
 use crate::capture::Source;
+use crate::identity::counts::Evicted;
+use crate::identity::{How, Unknown};
 use crate::ledger::{Attached, Ledger, Loss};
 use crate::node;
 
 /// The ledger's books; call [`Ledger::refresh`] before.
 pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
     let hooks = ledger.hooks();
+    let identity = ledger.identity();
+    let [live, gone] = identity.known();
     let up = |source| f64::from(u8::from(ledger.source_state(source).is_ok()));
     vec![
         gauges(names::ENABLED, [(vec![], f64::from(u8::from(node::apparmor_enabled())))]),
@@ -35,6 +39,25 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
                 (labels, if hook.attached == Attached::No { 0.0 } else { 1.0 })
             }),
         ),
+        counters(
+            names::RESOLUTIONS,
+            How::KINDS.map(|how| (vec![("how", how.as_str())], identity.found(how) as f64)),
+        ),
+        counters(
+            names::UNATTRIBUTED,
+            Unknown::ALL.map(|why| (vec![("reason", why.as_str())], identity.not_found(why) as f64)),
+        ),
+        counters(names::OWN_EVENTS, [(vec![], identity.own() as f64)]),
+        gauges(
+            names::CGROUPS,
+            [(vec![("state", "live")], live as f64), (vec![("state", "gone")], gone as f64)],
+        ),
+        counters(
+            names::CGROUPS_EVICTED,
+            Evicted::ALL.map(|why| (vec![("reason", why.as_str())], identity.evicted(why) as f64)),
+        ),
+        counters(names::CGROUPS_MISSED, [(vec![], identity.missed_total() as f64)]),
+        counters(names::CGROUP_WALKS, [(vec![], identity.walks() as f64)]),
         gauges(
             names::BUILD_INFO,
             [(

@@ -45,6 +45,28 @@ pub(super) const LATENCY: Name = name(
     "aa_monitor_event_latency_seconds",
     "From the moment in the kernel to the count, by the source that told first.",
 );
+pub(super) const RESOLUTIONS: Name =
+    name("aa_monitor_identity_resolutions_total", "Events by how it was found out whose they are.");
+pub(super) const UNATTRIBUTED: Name = name(
+    "aa_monitor_events_unattributed_total",
+    "Events of which it could not be found out whose they are, by the reason.",
+);
+pub(super) const OWN_EVENTS: Name =
+    name("aa_monitor_own_events_total", "Events that are about this agent itself.");
+pub(super) const CGROUPS: Name = name(
+    "aa_monitor_identity_cgroups",
+    "Cgroups whose container is known: those that are there, and those that are gone and kept for a while.",
+);
+pub(super) const CGROUPS_EVICTED: Name = name(
+    "aa_monitor_identity_evictions_total",
+    "Cgroups that were forgotten, or for which there was no room, by the reason.",
+);
+pub(super) const CGROUPS_MISSED: Name = name(
+    "aa_monitor_identity_missed_total",
+    "Cgroups that were made or removed and whose record was dropped. They are looked up in the tree.",
+);
+pub(super) const CGROUP_WALKS: Name =
+    name("aa_monitor_identity_walks_total", "Walks through the cgroup tree.");
 pub(super) const BUILD_INFO: Name = name("aa_monitor_build_info", "1; the labels tell which agent this is.");
 pub(super) const SERIES: Name = name("aa_monitor_series", "Series of the event metrics at present.");
 pub(super) const SERIES_LIMIT: Name = name(
@@ -54,6 +76,21 @@ pub(super) const SERIES_LIMIT: Name = name(
 pub(super) const SERIES_DROPPED: Name = name(
     "aa_monitor_series_dropped_total",
     "Events counted under the label value __other__ because aa_monitor_series_limit was reached.",
+);
+pub(super) const POD_SOURCE_UP: Name =
+    name("aa_monitor_pod_source_up", "1 while the source that pods are known from answers, otherwise 0.");
+pub(super) const POD_SOURCE_FAILURES: Name = name(
+    "aa_monitor_pod_source_failures_total",
+    "Requests that the source of pods refused or did not answer, and watches that broke off.",
+);
+pub(super) const PODS: Name = name("aa_monitor_pods", "Pods on this node that are known by name.");
+pub(super) const PODS_REFUSED: Name = name(
+    "aa_monitor_pods_refused_total",
+    "Pods and containers that were not taken in because there were too many.",
+);
+pub(super) const NAME_WAITS: Name = name(
+    "aa_monitor_name_waits_total",
+    "Events of containers that had no name yet, by how the wait for it ended.",
 );
 
 pub(super) const LAST_NEW: Name = name(

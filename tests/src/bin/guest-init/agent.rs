@@ -120,11 +120,6 @@ impl Agent {
         bail!("the agent still runs {} s after SIGTERM", limit.as_secs())
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Kills it.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.0.kill().context("killing the agent")?;

@@ -25,7 +25,17 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// What only one of the two can know, or says of itself. (The kernel looks the path of the program up while it
 /// writes the text: security/apparmor/task.c.)
-const OWN: [&str; 7] = ["time", "origin", "sources", "tid", "cgroup_id", "start_boottime", "execpath"];
+const OWN: [&str; 9] = [
+    "time",
+    "origin",
+    "sources",
+    "tid",
+    "cgroup_id",
+    "start_boottime",
+    "execpath",
+    "identified_by",
+    "unidentified",
+];
 
 /// Files whose opening is denied: until both agents are up, and at the end.
 const NUDGE: &str = "/lab/nudge";

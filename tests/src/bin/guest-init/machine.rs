@@ -9,7 +9,7 @@ use aa_monitor_tests::acts::Act;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chroot;
 
 /// Type, where, and whether a kernel without it can go on.
@@ -127,4 +127,20 @@ pub(crate) fn supported(act: &Act) -> bool {
 pub(crate) fn auditing() -> Result<bool> {
     let command_line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
     Ok(!command_line.split_ascii_whitespace().any(|word| word == "audit=0"))
+}
+
+/// Makes it a machine that has cgroup v1 only, as `systemd.unified_cgroup_hierarchy=0` does.
+pub(crate) fn mount_cgroup_v1() -> Result<()> {
+    const AT: &str = "/sys/fs/cgroup";
+    const HIERARCHIES: [&str; 5] = ["pids", "memory", "devices", "freezer", "cpu"];
+    umount2(AT, MntFlags::MNT_DETACH).context("unmounting cgroup v2")?;
+    mount(Some("cgroup"), AT, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("mounting a tmpfs")?;
+    for controller in HIERARCHIES.into_iter().chain(["systemd"]) {
+        let at = Path::new(AT).join(controller);
+        fs::create_dir(&at)?;
+        let options = if controller == "systemd" { "none,name=systemd" } else { controller };
+        mount(Some("cgroup"), &at, Some("cgroup"), MsFlags::empty(), Some(options))
+            .with_context(|| format!("mounting the v1 hierarchy {controller}"))?;
+    }
+    Ok(())
 }

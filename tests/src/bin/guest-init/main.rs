@@ -15,8 +15,10 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod identity;
 mod kernel_log;
 mod machine;
+mod oci;
 mod records;
 mod restart;
 mod smoke;
@@ -58,6 +60,12 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
+        "identity" => {
+            if parameter(contract::CGROUPS) == Some("v1") {
+                machine::mount_cgroup_v1()?;
+            }
+            identity::play(report, parameter(contract::SOURCE).unwrap_or("auto"))
+        }
         "containers" => containers::play(report),
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),

@@ -9,7 +9,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::Operation;
 use crate::Perform::{Nothing, One, Two};
@@ -19,6 +20,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("signal", "PID", One(|to| kill(pid(to)?, Signal::SIGWINCH))),
     // Seizing does not stop the other process, and ends with this one.
     ("ptrace", "PID", One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty()))),
+    ("swarm", "N PATH", Two(swarm)),
+    ("pause", "SECONDS", One(pause)),
     ("userns", "", Nothing(|| unshare(CloneFlags::CLONE_NEWUSER))),
     ("change_profile", "PROFILE", One(|to| tell("current", &format!("changeprofile {to}")))),
     ("change_onexec", "PROFILE", One(|to| tell("exec", &format!("exec {to}")))),
@@ -43,6 +46,32 @@ fn in_hat(hat: &str, path: &str) -> nix::Result<()> {
 
 fn pid(argument: &str) -> nix::Result<Pid> {
     argument.parse().map(Pid::from_raw).map_err(|_| Errno::EINVAL)
+}
+
+/// One process after the other opens a file and is gone before it could say how that went.
+fn swarm(number: &str, path: &str) -> nix::Result<()> {
+    let number: u32 = number.parse().map_err(|_| Errno::EINVAL)?;
+    let path = std::ffi::CString::new(path).map_err(|_| Errno::EINVAL)?;
+    for _ in 0..number {
+        #[expect(unsafe_code, reason = "a process without an exec of its own ends soonest")]
+        // SAFETY: this process has one thread, and the child calls nothing but open and _exit.
+        unsafe {
+            match fork()? {
+                ForkResult::Child => {
+                    libc::open(path.as_ptr(), libc::O_RDONLY);
+                    libc::_exit(0);
+                }
+                ForkResult::Parent { child } => waitpid(child, None).map(drop)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pause(seconds: &str) -> nix::Result<()> {
+    let seconds = seconds.parse().map_err(|_| Errno::EINVAL)?;
+    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    Ok(())
 }
 
 /// Writes to one of this task's AppArmor attributes.

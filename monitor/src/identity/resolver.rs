@@ -1,0 +1,284 @@
+//! Whose a violation is: the cgroup that the kernel named, else the process while it can be looked at, else
+//! the profile where only one container runs under it. Whatever cannot be told is said to be unknown.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::cgroup;
+use super::containers::{Containers, Limits, Owner};
+use super::process::{Processes, Sight};
+use super::tree::Tree;
+use super::{How, Identity, Unknown, sole};
+use crate::ledger::Ledger;
+use crate::node::Hierarchy;
+use crate::record::{CgroupChange, Class, Target, Task, Violation};
+
+/// Both sides of a violation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The confined process that the profile decided about.
+    pub subject: Identity,
+    /// The other side of a signal or ptrace.
+    pub peer: Option<Identity>,
+}
+
+/// Which process a record's profile belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The current one, and no other process is concerned.
+    Alone,
+    /// The current one, which signals or traces another.
+    Acts,
+    /// The other one: the target's profile refused the current process.
+    Suffers,
+}
+
+/// A process as a record names it.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    pid: Option<u32>,
+    /// 0 when only the process id is known.
+    cgroup: u64,
+    sight: Option<Sight>,
+}
+
+/// Looking through the whole tree or all processes is for the exception; a flood of them must not make it
+/// the rule.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The oldest record of which it can be told by looking at all processes who it was about: a runtime takes
+/// longer than that to remove a container whose last process has ended.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// Finds out who.
+pub struct Resolver {
+    ledger: Arc<Ledger>,
+    containers: Containers,
+    processes: Processes,
+    tree: Option<Tree>,
+    /// When the tree, and all processes, may be looked at again.
+    next_walk: Instant,
+    next_scan: Instant,
+    own_pid: u32,
+    own_container: Option<Box<str>>,
+}
+
+impl Resolver {
+    /// Walks the cgroup tree once, for what was there before.
+    pub fn new(ledger: Arc<Ledger>, hierarchy: Hierarchy, limits: Limits) -> Self {
+        let tree = Tree::of(hierarchy);
+        if tree.is_none() {
+            tracing::warn!(
+                "no mount of the cgroup hierarchy from its root: containers that are older than the agent \
+                 are found by their processes only; mount the host's /sys/fs/cgroup"
+            );
+        }
+        Self::with(ledger, tree, Processes::at("/proc"), limits)
+    }
+
+    fn with(ledger: Arc<Ledger>, tree: Option<Tree>, processes: Processes, limits: Limits) -> Self {
+        let now = Instant::now();
+        let mut resolver = Self {
+            ledger,
+            containers: Containers::new(limits),
+            processes,
+            tree,
+            next_walk: now,
+            next_scan: now,
+            own_pid: std::process::id(),
+            own_container: None,
+        };
+        resolver.walk(now);
+        let own = std::fs::read("/proc/self/cgroup").ok().and_then(|file| cgroup::parse_file(&file));
+        if let Some(Owner::Container(container)) = own.map(|place| resolver.containers.owner(place)) {
+            resolver.own_container = Some(container.id.clone());
+        }
+        resolver
+    }
+
+    /// A cgroup was made or removed.
+    pub fn cgroup(&mut self, change: CgroupChange<'_>, now: Instant) {
+        let evict = |why| self.ledger.identity().evict(why);
+        if change.gone {
+            self.containers.removed(change.id, change.path, now, evict);
+        } else {
+            self.containers.made(change.id, change.path, evict);
+        }
+    }
+
+    /// Forgets what has been gone for long enough.
+    pub fn expire(&mut self, now: Instant) {
+        self.containers.expire(now, |why| self.ledger.identity().evict(why));
+        let [live, gone] = self.containers.len();
+        self.ledger.identity().set_known(live, gone);
+    }
+
+    /// Whose this violation is. To be asked at once: processes end. `wall_minus_boot` is what has to be added
+    /// to the kernel's boot time to get nanoseconds since the epoch.
+    pub fn resolve(&mut self, violation: &Violation<'_>, wall_minus_boot: u64, now: Instant) -> Who {
+        let (current, target) = named(violation, wall_minus_boot);
+        match (role(violation), target) {
+            (Role::Alone, _) => Who { subject: self.identify(current, violation, now), peer: None },
+            (Role::Acts, target) => Who {
+                subject: self.identify(current, violation, now),
+                peer: target.map(|target| self.identify_peer(target, now)),
+            },
+            (Role::Suffers, target) => {
+                let victim = match target {
+                    Some(target) => self.look(target, now),
+                    None => Err(Unknown::VictimUnknown),
+                };
+                Who {
+                    subject: self.or_by_profile(victim, target, violation, now),
+                    peer: Some(self.identify_peer(current, now)),
+                }
+            }
+        }
+    }
+
+    fn identify(&mut self, process: Named, violation: &Violation<'_>, now: Instant) -> Identity {
+        let found = self.look(process, now);
+        self.or_by_profile(found, Some(process), violation, now)
+    }
+
+    /// The profile in a record is the subject's, so that a peer cannot be told by it.
+    fn identify_peer(&mut self, process: Named, now: Instant) -> Identity {
+        let found = self.look(process, now);
+        self.finish(found, process.pid)
+    }
+
+    fn or_by_profile(
+        &mut self,
+        found: Result<(Owner, How), Unknown>,
+        process: Option<Named>,
+        violation: &Violation<'_>,
+        now: Instant,
+    ) -> Identity {
+        let pid = process.and_then(|process| process.pid);
+        let found = match found {
+            Err(why) => self.by_profile(violation, now).ok_or(why),
+            found => found,
+        };
+        self.finish(found, pid)
+    }
+
+    fn finish(&self, found: Result<(Owner, How), Unknown>, pid: Option<u32>) -> Identity {
+        let own = pid == Some(self.own_pid);
+        match found {
+            Ok((Owner::Container(container), how)) => {
+                let own = own || self.own_container.as_ref() == Some(&container.id);
+                Identity { container: Some(container), how, own }
+            }
+            Ok((Owner::Host, _)) => Identity { container: None, how: How::Host, own },
+            Ok((Owner::Untold, _)) => Identity { own, ..Identity::unknown(Unknown::CgroupUnknown) },
+            Err(why) => Identity { own, ..Identity::unknown(why) },
+        }
+    }
+
+    /// By the cgroup, else by the process.
+    fn look(&mut self, process: Named, now: Instant) -> Result<(Owner, How), Unknown> {
+        /// The root of a hierarchy.
+        const ROOT: u64 = 1;
+        let why = match process.cgroup {
+            0 => Unknown::NoProcess,
+            ROOT => return Ok((Owner::Host, How::Cgroup)),
+            id => match self.by_cgroup(id, now) {
+                Some(owner) => return Ok((owner, How::Cgroup)),
+                None => Unknown::CgroupUnknown,
+            },
+        };
+        let (Some(pid), Some(sight)) = (process.pid, process.sight) else { return Err(why) };
+        let place = self.processes.place(pid, sight).map_err(|gone| match why {
+            // That the cgroup was unknown comes first: with its name nobody had asked for the process.
+            Unknown::CgroupUnknown => why,
+            _ => gone,
+        })?;
+        Ok((self.containers.owner(place), How::Proc))
+    }
+
+    /// What is not known is looked for in the tree, if that has not been walked through a moment ago.
+    fn by_cgroup(&mut self, id: u64, now: Instant) -> Option<Owner> {
+        if let Some(owner) = self.containers.find(id) {
+            return Some(owner);
+        }
+        self.walk(now);
+        self.containers.find(id)
+    }
+
+    fn walk(&mut self, now: Instant) {
+        let Some(tree) = &self.tree else { return };
+        if now < self.next_walk {
+            return;
+        }
+        self.next_walk = now + LOOK_EVERY;
+        let counts = self.ledger.identity();
+        counts.walk();
+        tree.walk(|id, path| self.containers.made(id, path, |why| counts.evict(why)));
+    }
+
+    /// The container, if it is the only one on the node that can have run under the record's profile.
+    fn by_profile(&mut self, violation: &Violation<'_>, now: Instant) -> Option<(Owner, How)> {
+        let profile = violation.profile.filter(|_| violation.namespace.is_none())?;
+        let age = Duration::from_nanos(since_epoch().checked_sub(violation.time?)?);
+        if age > FRESH || now < self.next_scan {
+            return None;
+        }
+        self.next_scan = now + LOOK_EVERY;
+        // All containers whose cgroup is there, with or without processes: those of the tree, and those that
+        // ended since, if the kernel tells.
+        let mut there: HashSet<Box<str>> = HashSet::new();
+        let tree = self.tree.as_ref()?;
+        tree.walk(|_, path| {
+            if let Owner::Container(container) = self.containers.owner(cgroup::parse(path)) {
+                there.insert(container.id.clone());
+            }
+        });
+        if let Some(then) = now.checked_sub(age + FRESH) {
+            there.extend(self.containers.ended_since(then).map(|container| container.id.clone()));
+        }
+        let mut seen = Vec::new();
+        self.processes.each(|label, place| seen.push((label.to_vec(), self.containers.owner(place))));
+        sole::container(profile, &seen, &there).map(|container| (Owner::Container(container), How::Profile))
+    }
+}
+
+/// The current process and the target as the record names them.
+fn named(violation: &Violation<'_>, wall_minus_boot: u64) -> (Named, Option<Named>) {
+    let started = |start| (start != 0).then_some(Sight::Started(start));
+    match violation.task {
+        Some(Task { cgroup_id, tid: _, start_boottime, target }) => {
+            let current = Named { pid: violation.pid, cgroup: cgroup_id, sight: started(start_boottime) };
+            let target = target.map(|Target { pid, cgroup_id, start_boottime }| Named {
+                pid: Some(pid),
+                cgroup: cgroup_id,
+                sight: started(start_boottime),
+            });
+            (current, target)
+        }
+        None => {
+            let seen = violation.time.and_then(|time| time.checked_sub(wall_minus_boot));
+            (Named { pid: violation.pid, cgroup: 0, sight: seen.map(Sight::Seen) }, None)
+        }
+    }
+}
+
+/// By `aa_may_signal` and `aa_may_ptrace` (security/apparmor/ipc.c, task.c): both sides are asked, each
+/// under its own profile, and the current task is the one that acts in both records.
+fn role(violation: &Violation<'_>) -> Role {
+    if !matches!(violation.class, Class::Signal | Class::Ptrace) {
+        return Role::Alone;
+    }
+    match violation.denied_mask.or(violation.requested_mask) {
+        Some(b"receive" | b"readby" | b"tracedby") => Role::Suffers,
+        _ => Role::Acts,
+    }
+}
+
+/// Nanoseconds since the epoch.
+fn since_epoch() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
