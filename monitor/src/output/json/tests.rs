@@ -28,7 +28,7 @@ fn a_denial_is_one_line_with_the_keys_of_the_kernel() {
     violation.name = Some(b"/etc/shadow");
     violation.pid = Some(7);
     violation.error = Some(-13);
-    violation.task = Some(Task { cgroup_id: 45, tid: 8, start_boottime: 0 });
+    violation.task = Some(Task { cgroup_id: 45, tid: 8, start_boottime: 0, target: None });
     violation.others = &[(b"execpath", b"/bin/sh")];
     assert_eq!(
         line(&violation),
@@ -144,7 +144,7 @@ fn full<'a>() -> Violation<'a> {
         value: Some(u64::MAX),
         others: &[(b"", b"")],
         truncated: true,
-        task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1 }),
+        task: Some(Task { cgroup_id: 0, tid: 0, start_boottime: 1, target: None }),
         sender: Some(&Sender { program: Some(b"x"), pid: Some(0), uid: Some(0), subject: Some(b"x") }),
         companions: Some(&Companions {
             exe: Some(b"x"),
