@@ -22,7 +22,7 @@ pub mod counter {
     /// Violations that the programs saw: each is in the ring or in one of the counters below.
     pub const SEEN: u32 = 0;
     /// Violations for which the ring had no room.
-    pub const RING_FULL: u32 = 0;
+    pub const RING_FULL: u32 = 1;
     /// Audit stamps that found no room in the stamp map: the event is sent without one.
     pub const STAMPS_FULL: u32 = 2;
     /// Violations of a cgroup that had its share of a ring that was filling up.

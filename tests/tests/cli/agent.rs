@@ -102,13 +102,18 @@ impl Agent {
 
     /// The next log line that contains `part`.
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
+        self.lines_until(part).pop().expect("that line")
+    }
+
+    /// The log lines up to the next that contains `part`, with that one.
+    pub(crate) fn lines_until(&mut self, part: &str) -> Vec<String> {
         let end = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         while let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if line.contains(part) {
-                return line;
-            }
             seen.push(line);
+            if seen.last().is_some_and(|line| line.contains(part)) {
+                return seen;
+            }
         }
         panic!("no log line with {part:?} in {seen:#?}");
     }

@@ -10,4 +10,5 @@ mod agent;
 mod configuration;
 mod corpus;
 mod replay;
+mod pods;
 mod running;

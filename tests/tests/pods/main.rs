@@ -4,6 +4,7 @@
 //! anything to do. An hour of quiet takes a moment, and no test waits for real.
 
 mod failures;
+mod kubelet;
 mod names;
 mod quiet;
 

@@ -26,7 +26,7 @@ const TIMES: u64 = 3;
 /// Processes that exit at once, each with one denial.
 const SWARM: u64 = 10_000;
 /// Cgroups of containers that come and go, each with two denials.
-const STORM: u64 = 500;
+const STORM: usize = 500;
 /// Denials of each of two containers while process ids are used again.
 const REUSE: u64 = 600;
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -194,9 +194,8 @@ fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
 /// Cgroups of containers are made and removed while their processes are denied; some are gone before their
 /// events are read.
 fn storm(wants: &mut Wants) -> Result<()> {
-    for number in 0..STORM {
+    for (_, _, layout, _) in LAYOUTS.iter().take(3).cycle().take(STORM) {
         let (id, pod, file) = wants.container(true, 2)?;
-        let layout = LAYOUTS[(number % 3) as usize].2;
         let folder = oci::make(&path(layout, &id, &pod))?;
         oci::run_in(&folder, ENFORCE, &["--times", "2", "open", &file])?;
         oci::remove(&folder)?;
@@ -240,7 +239,7 @@ fn judge(report: &mut Report, wants: &Wants, events: &[Value], exact: bool) {
         else {
             continue;
         };
-        let told = [event["container"]["id"].as_str(), event["pod"]["uid"].as_str()];
+        let told = [inner(event, "container", "id"), inner(event, "pod", "uid")];
         if event["identified_by"] == "unknown" {
             untold += 1;
         } else if told == [want.container.as_deref(), want.pod.as_deref()] {
@@ -294,7 +293,7 @@ fn judge_signals(events: &[Value], victim: u64, sender: u64, exact: bool) -> Res
         .iter()
         .filter(|event| event["class"] == "signal" || event["class"] == "ptrace")
         .map(|event| {
-            let id = |key: &str| event[key]["id"].as_str();
+            let id = |key: &str| inner(event, key, "id");
             (event["denied_mask"].as_str().unwrap_or_default(), id("container"), id("peer_container"))
         })
         .collect();
@@ -333,6 +332,11 @@ fn judge_metrics(samples: &[Sample], events: &[Value], exact: bool) -> Result<()
         equal(0, scrape::sum(samples, "aa_monitor_identity_missed_total", &[]))?;
     }
     Ok(())
+}
+
+/// The text at `event.key.member`.
+fn inner<'a>(event: &'a Value, key: &str, member: &str) -> Option<&'a str> {
+    event.get(key)?.get(member)?.as_str()
 }
 
 /// Enough of the events to see what they look like.
