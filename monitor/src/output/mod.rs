@@ -4,6 +4,7 @@ mod detail;
 mod escape;
 pub mod http;
 mod json;
+pub mod kube_events;
 pub mod metrics;
 mod printer;
 mod report;

@@ -14,6 +14,7 @@ use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, TextEncoder};
 
+pub(super) use self::labels::profile as profile_label;
 use self::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values};
 use self::names::Name;
 use self::series::{Counted, Series, Store};
