@@ -50,7 +50,7 @@ pub struct KubeEvents {
 impl KubeEvents {
     /// Nothing seen, nothing written yet.
     pub fn new(choice: KubeEventsChoice) -> Self {
-        let recorder = Recorder::new(Limits::DEFAULT, Instant::now());
+        let recorder = Recorder::new(Limits::DEFAULT, Now::read().instant);
         Self { choice, recorder: Mutex::new(recorder), wake: Notify::new() }
     }
 

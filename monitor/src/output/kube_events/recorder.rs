@@ -30,7 +30,8 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn read() -> Self {
-        Self { instant: Instant::now(), wall: SystemTime::now() }
+        // The runtime's clock, which a test may turn.
+        Self { instant: tokio::time::Instant::now().into_std(), wall: SystemTime::now() }
     }
 }
 
@@ -215,8 +216,8 @@ impl Recorder {
             series.count = series.count.saturating_add(1);
             series.seen = now.instant;
             series.last = now.wall.max(series.first);
-            // The second one makes it a series; the others wait for the next refresh.
-            return if series.count == 2 { Seen::Wake } else { Seen::Counted };
+            // There is something to write again, now or later; further ones change nothing about that.
+            return if series.count == series.told + 1 { Seen::Wake } else { Seen::Counted };
         }
         if !self.admit(subject, now.instant) {
             self.tally.suppressed += 1;
