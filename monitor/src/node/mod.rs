@@ -1,4 +1,7 @@
-//! The node: what its kernel says about AppArmor as a whole.
+//! The node: what its kernel says about AppArmor as a whole, and whether its containers run as they asked to.
+
+pub mod label;
+pub mod profiles;
 
 use std::fs;
 
