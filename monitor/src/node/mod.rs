@@ -1,9 +1,24 @@
 //! The node: what its kernel says about AppArmor as a whole, and whether its containers run as they asked to.
 
+pub mod confinement;
 pub mod label;
+pub mod labels;
 pub mod profiles;
 
 use std::fs;
+use std::sync::Arc;
+
+use self::confinement::Confinement;
+use self::profiles::Profiles;
+
+/// What is known of this node.
+#[derive(Debug, Default)]
+pub struct Node {
+    /// The loaded profiles.
+    pub profiles: Arc<Profiles>,
+    /// How the containers are confined.
+    pub confinement: Arc<Confinement>,
+}
 
 /// Whether the running kernel enforces AppArmor: built in, and neither switched off nor left out at boot.
 pub fn apparmor_enabled() -> bool {

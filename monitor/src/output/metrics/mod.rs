@@ -3,11 +3,12 @@
 mod agent;
 mod labels;
 mod names;
+mod node;
 mod process;
 mod series;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
@@ -21,6 +22,8 @@ use self::series::{Counted, Series, Store};
 use crate::capture::Source;
 use crate::ledger::Ledger;
 use crate::merge::Event;
+use crate::node::Node;
+use crate::output::kube_events::KubeEvents;
 use crate::record::{Class, Origin, Verdict};
 
 /// The upper bounds of `aa_monitor_event_latency_seconds`: from a ring read at once to a queue that stands.
@@ -40,6 +43,8 @@ pub struct Metrics {
     latency: HistogramVec,
     latency_of_ebpf: Histogram,
     latency_of_audit: Histogram,
+    node: OnceLock<Arc<Node>>,
+    kube_events: OnceLock<Arc<KubeEvents>>,
 }
 
 impl Metrics {
@@ -57,7 +62,20 @@ impl Metrics {
             latency_of_ebpf: latency.get_metric_with_label_values(&[Source::Ebpf.as_str()])?,
             latency_of_audit: latency.get_metric_with_label_values(&[Source::Audit.as_str()])?,
             latency,
+            node: OnceLock::new(),
+            kube_events: OnceLock::new(),
         })
+    }
+
+    /// Tells of the node's state, too, from now on.
+    pub fn tell_of_node(&self, node: Arc<Node>) {
+        // There is one node; a second call would be about the same.
+        let _ = self.node.set(node);
+    }
+
+    /// Tells what becomes of Kubernetes Events, too, from now on.
+    pub fn tell_of_kube_events(&self, events: Arc<KubeEvents>) {
+        let _ = self.kube_events.set(events);
     }
 
     /// Counts `event`.
@@ -85,6 +103,10 @@ impl Metrics {
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
+        families.push(agent::kube_events(self.kube_events.get().map(Arc::as_ref)));
+        if let Some(node) = self.node.get() {
+            families.extend(node::families(node));
+        }
         families.extend(process::families());
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
