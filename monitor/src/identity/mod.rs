@@ -1,5 +1,7 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
+pub mod pods;
+
 use std::sync::Arc;
 
 /// A pod, as far as it is known.

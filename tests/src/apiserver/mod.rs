@@ -122,7 +122,9 @@ impl ApiServer {
             bookmark_every: Mutex::new(BOOKMARK_EVERY),
         });
         let (running, dropped) = tokio::sync::oneshot::channel();
-        let serving = serve::run(listener, Arc::clone(&shared), dropped);
+        // From here on: a server that is told to be away before it runs is away.
+        let present = shared.present.subscribe();
+        let serving = serve::run(listener, Arc::clone(&shared), present, dropped);
         Ok((Self { address, shared, _running: running }, serving))
     }
 

@@ -1,5 +1,7 @@
 //! Pods as the API server shows them, in as few words as a test wants to say.
 
+#![expect(clippy::indexing_slicing, reason = "into objects that are written here, with all their keys")]
+
 use serde_json::{Value, json};
 
 /// A pod to be applied; what is not said has the value that most pods have.

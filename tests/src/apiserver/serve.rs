@@ -6,22 +6,22 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, Collected, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::answer::{Body, Refusal, json, text};
 use super::log::Request;
 use super::route::{Resource, Route, Verb, query};
 use super::store::list_of;
-use super::{Action, Fault, Shared, list, watch, write};
+use super::{Action, Fault, Shared, list, write};
 
 /// The real server's limit for a request.
 const BODY_LIMIT: usize = 3 << 20;
@@ -37,10 +37,10 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub(super) async fn run(
     listener: std::net::TcpListener,
     shared: Arc<Shared>,
+    mut present: watch::Receiver<bool>,
     mut dropped: oneshot::Receiver<()>,
 ) {
     let Ok(address) = listener.local_addr() else { return };
-    let mut present = shared.present.subscribe();
     let mut listener = TcpListener::from_std(listener).ok();
     let mut connections = JoinSet::new();
     loop {
@@ -80,9 +80,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn answer(shared: Arc<Shared>, request: HttpRequest<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
-    let too_large = body.size_hint().lower() > BODY_LIMIT as u64;
-    let body = Limited::new(body, BODY_LIMIT).collect().await.map(|body| body.to_bytes());
-    let Ok(body) = body.map_err(|_| ()).and_then(|body| if too_large { Err(()) } else { Ok(body) }) else {
+    let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await.map(Collected::to_bytes) else {
         return Ok(text(413, "the request is too large"));
     };
     let path = head.uri.path();
@@ -139,7 +137,7 @@ fn handle(shared: &Arc<Shared>, route: Option<Route>, request: &Request) -> Resu
     let route = route.ok_or_else(|| Refusal::new(404, "the server could not find the requested resource"))?;
     let verb = request.verb.ok_or_else(|| Refusal::new(405, "the server does not allow this method here"))?;
     let (body, status) = match verb {
-        Verb::Watch => return watch::watch(shared, route, &request.query),
+        Verb::Watch => return super::watch::watch(shared, route, &request.query),
         Verb::List if route.resource == Resource::KUBELET_PODS => (kubelet_pods(shared), 200),
         Verb::List => (list::list(shared, &route, &request.query)?, 200),
         Verb::Get => (write::get(shared, &route)?, 200),
@@ -153,9 +151,9 @@ fn handle(shared: &Arc<Shared>, route: Option<Route>, request: &Request) -> Resu
 
 /// What a kubelet answers to `/pods`: the pods of its node (here: all), with no version of the list.
 fn kubelet_pods(shared: &Shared) -> Value {
-    let mut list = list_of(&Resource::KUBELET_PODS, 0, &shared.store().all(&Resource::PODS), None);
-    list["metadata"] = json!({});
-    list
+    let pods = shared.store().all(&Resource::PODS);
+    let list = list_of(&Resource::KUBELET_PODS, 0, &pods, None);
+    json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": list.get("items") })
 }
 
 /// For those who have no handle: `/_faults` takes one (POST) or forgets all (empty body), `/_requests` tells

@@ -42,15 +42,15 @@ impl Store {
     /// Adds or replaces; fills in what the server fills in. Answers the new version.
     pub(super) fn put(&mut self, resource: &Resource, mut object: Value) -> u64 {
         self.version += 1;
-        object["apiVersion"] = resource.api_version().into();
-        object["kind"] = resource.kind().into();
+        set(&mut object, "apiVersion", resource.api_version());
+        set(&mut object, "kind", resource.kind());
         let key = (resource.clone(), text(&object, "namespace").to_owned(), text(&object, "name").to_owned());
         let before = self.objects.get(&key).cloned();
         if text(&object, "uid").is_empty() {
             let known = before.as_deref().map(|before| text(before, "uid").to_owned());
-            object["metadata"]["uid"] = known.unwrap_or_else(|| self.new_uid()).into();
+            set_text(&mut object, "uid", &known.unwrap_or_else(|| self.new_uid()));
         }
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        set_text(&mut object, "resourceVersion", &self.version.to_string());
         let object = Arc::new(object);
         self.objects.insert(key, Arc::clone(&object));
         self.remember(Change {
@@ -68,7 +68,7 @@ impl Store {
         let before = self.objects.remove(&(resource.clone(), namespace.to_owned(), name.to_owned()))?;
         self.version += 1;
         let mut last = (*before).clone();
-        last["metadata"]["resourceVersion"] = self.version.to_string().into();
+        set_text(&mut last, "resourceVersion", &self.version.to_string());
         let object = Arc::new(last);
         let before = Some(before);
         let resource = resource.clone();
@@ -126,6 +126,19 @@ pub(super) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Sets a string of an object's metadata.
+pub(super) fn set_text(object: &mut Value, key: &str, value: &str) {
+    let Some(fields) = object.as_object_mut() else { return };
+    set(fields.entry("metadata").or_insert_with(|| json!({})), key, value);
+}
+
+/// Sets a field of what is an object; what is none is left as it is.
+fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(key.to_owned(), value.into());
+    }
+}
+
 /// A list of a resource at a version.
 pub(super) fn list_of(
     resource: &Resource,
@@ -147,7 +160,7 @@ pub(super) fn list_of(
         .collect();
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if let Some(next) = next {
-        metadata["continue"] = next.into();
+        set(&mut metadata, "continue", next);
     }
     json!({
         "kind": resource.kind() + "List", "apiVersion": resource.api_version(), "metadata": metadata, "items": items,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::answer::Refusal;
 use super::route::Route;
-use super::store::text;
+use super::store::{set_text, text};
 use super::{Shared, admit};
 
 /// Adds the object in `body`.
@@ -13,7 +13,7 @@ pub(super) fn create(shared: &Shared, route: &Route, body: &[u8]) -> Result<Valu
     if let Some(namespace) = &route.namespace
         && text(&object, "namespace").is_empty()
     {
-        object["metadata"]["namespace"] = namespace.clone().into();
+        set_text(&mut object, "namespace", namespace);
     }
     admit::create(route, &object)?;
     let (namespace, name) = (text(&object, "namespace").to_owned(), text(&object, "name").to_owned());
