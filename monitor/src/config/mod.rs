@@ -12,6 +12,9 @@ use serde::Serialize;
 
 pub use self::settings::{LogLevel, OutputFormat, Settings, SourceChoice};
 pub use self::size::Size;
+use crate::node::confinement::allowed::Allowed;
+use crate::node::confinement::compare::RuntimeDefaults;
+use crate::output::kube_events::KubeEventsChoice;
 
 /// The file that is read when none is named; it need not exist.
 pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
@@ -42,6 +45,16 @@ pub struct Config {
     pub queue_length: usize,
     /// How many series the agent's event metrics may have.
     pub series_limit: usize,
+    /// Which Kubernetes Events are written, where there is an API server.
+    pub kube_events: KubeEventsChoice,
+    /// Which profiles pods may ask for without being told of; any when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_profiles: Option<Allowed>,
+    /// What the container runtime's default profile may be called.
+    pub default_profiles: RuntimeDefaults,
+    /// Which loaded profiles become labels of the node; none when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_labels: Option<String>,
     /// What is written to standard error.
     pub log_level: LogLevel,
 }
@@ -57,6 +70,10 @@ impl Default for Config {
             netlink_buffer: Size::mebibytes(16),
             queue_length: 16_384,
             series_limit: 5_000,
+            kube_events: KubeEventsChoice::Denied,
+            allowed_profiles: None,
+            default_profiles: RuntimeDefaults::default(),
+            node_labels: None,
             log_level: LogLevel::Info,
         }
     }
@@ -114,6 +131,10 @@ impl Config {
             netlink_buffer,
             queue_length,
             series_limit,
+            kube_events,
+            allowed_profiles,
+            default_profiles,
+            node_labels,
             log_level,
         } = settings;
         let default = Self::default();
@@ -126,6 +147,10 @@ impl Config {
             netlink_buffer: netlink_buffer.unwrap_or(default.netlink_buffer),
             queue_length: queue_length.unwrap_or(default.queue_length),
             series_limit: series_limit.unwrap_or(default.series_limit),
+            kube_events: kube_events.unwrap_or(default.kube_events),
+            allowed_profiles,
+            default_profiles: default_profiles.unwrap_or(default.default_profiles),
+            node_labels,
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {

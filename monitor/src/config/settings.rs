@@ -9,6 +9,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::size::Size;
 use crate::capture::Source;
+use crate::node::confinement::allowed::Allowed;
+use crate::node::confinement::compare::RuntimeDefaults;
+use crate::output::kube_events::KubeEventsChoice;
 
 /// Every setting, each of them optional.
 ///
@@ -48,6 +51,22 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
     pub series_limit: Option<usize>,
 
+    /// Which Kubernetes Events to write, where there is an API server [default: denied]
+    #[arg(long, env = "AA_MONITOR_KUBE_EVENTS", value_name = "WHICH")]
+    pub kube_events: Option<KubeEventsChoice>,
+
+    /// Tell of pods that ask for other AppArmor profiles: patterns with commas between them, NAMESPACE=PATTERN for one namespace
+    #[arg(long, env = "AA_MONITOR_ALLOWED_PROFILES", value_name = "PATTERNS")]
+    pub allowed_profiles: Option<Allowed>,
+
+    /// What the container runtime calls its default profile, patterns with commas between them [default: cri-containerd.apparmor.d,crio-default,docker-default,containers-default-*,nerdctl-default]
+    #[arg(long, env = "AA_MONITOR_DEFAULT_PROFILES", value_name = "PATTERNS")]
+    pub default_profiles: Option<RuntimeDefaults>,
+
+    /// Label this node with the loaded profiles that match; needs the permission to patch nodes
+    #[arg(long, env = "AA_MONITOR_NODE_LABELS", value_name = "PATTERN", value_parser = parse_pattern)]
+    pub node_labels: Option<String>,
+
     /// How much to log to standard error [default: info]
     #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
@@ -65,6 +84,10 @@ impl Settings {
             netlink_buffer: self.netlink_buffer.or(weaker.netlink_buffer),
             queue_length: self.queue_length.or(weaker.queue_length),
             series_limit: self.series_limit.or(weaker.series_limit),
+            kube_events: self.kube_events.or(weaker.kube_events),
+            allowed_profiles: self.allowed_profiles.or(weaker.allowed_profiles),
+            default_profiles: self.default_profiles.or(weaker.default_profiles),
+            node_labels: self.node_labels.or(weaker.node_labels),
             log_level: self.log_level.or(weaker.log_level),
         }
     }
@@ -157,6 +180,13 @@ fn parse_queue_length(text: &str) -> Result<usize, String> {
 
 fn parse_series_limit(text: &str) -> Result<usize, String> {
     count_within(text, 100, 1_000_000)
+}
+
+fn parse_pattern(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected a pattern, such as k8s-* (or * for every profile)".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn bytes_within(text: &str, least: Size, most: Size) -> Result<Size, String> {

@@ -10,6 +10,10 @@ fn odd() -> Config {
         netlink_buffer: "65537".parse().unwrap(),
         queue_length: 64,
         series_limit: 100,
+        kube_events: KubeEventsChoice::All,
+        allowed_profiles: Some("runtime/default, shop=localhost/web-*".parse().unwrap()),
+        default_profiles: "site-*,other".parse().unwrap(),
+        node_labels: Some("k8s-*".to_owned()),
         log_level: LogLevel::Trace,
     }
 }

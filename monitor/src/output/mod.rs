@@ -6,6 +6,7 @@ pub mod http;
 mod json;
 pub mod kube_events;
 pub mod metrics;
+pub mod node_labels;
 mod printer;
 mod report;
 mod summary;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use self::kube_events::{KubeEvents, KubeEventsChoice};
 use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
@@ -27,6 +29,7 @@ use crate::merge::Event;
 pub struct Outputs {
     metrics: Arc<Metrics>,
     printer: Option<Printer>,
+    kube_events: Option<Arc<KubeEvents>>,
 }
 
 impl Outputs {
@@ -34,7 +37,13 @@ impl Outputs {
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
         let metrics =
             Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
-        Ok(Self { metrics: Arc::new(metrics), printer: Printer::start(config, Arc::clone(ledger))? })
+        let metrics = Arc::new(metrics);
+        let choice = config.kube_events;
+        let kube_events = (choice != KubeEventsChoice::Off).then(|| Arc::new(KubeEvents::new(choice)));
+        if let Some(events) = &kube_events {
+            metrics.tell_of_kube_events(Arc::clone(events));
+        }
+        Ok(Self { metrics, printer: Printer::start(config, Arc::clone(ledger))?, kube_events })
     }
 
     /// Counts `event`, then prints it where that is asked for.
@@ -45,11 +54,19 @@ impl Outputs {
         if let Some(printer) = &self.printer {
             printer.print(event);
         }
+        if let Some(events) = &self.kube_events {
+            events.observe(event);
+        }
     }
 
     /// The numbers.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The Kubernetes Events, unless there shall be none.
+    pub fn kube_events(&self) -> Option<&Arc<KubeEvents>> {
+        self.kube_events.as_ref()
     }
 
     /// Is ready when all that was observed is printed. Nothing may be observed any more.

@@ -1,6 +1,10 @@
 //! Whether a process runs under what its container asked for.
 
+use std::borrow::Cow;
+use std::str::FromStr;
+
 use bstr::ByteSlice as _;
+use serde::{Serialize, Serializer};
 use wildmatch::WildMatch;
 
 use super::requested::Requested;
@@ -8,28 +12,60 @@ use crate::node::label::Label;
 
 /// What the runtimes call their default profile: containerd, CRI-O, Docker, Podman and CRI-O by containers/common
 /// (with its version), nerdctl.
-pub const RUNTIME_DEFAULTS: [&str; 5] =
-    ["cri-containerd.apparmor.d", "crio-default", "docker-default", "containers-default-*", "nerdctl-default"];
+const DEFAULTS: &str =
+    "cri-containerd.apparmor.d,crio-default,docker-default,containers-default-*,nerdctl-default";
 
-/// The names that the runtime's default profile may have on this node.
+/// More than a node has runtimes.
+const PATTERNS_LIMIT: usize = 64;
+
+/// The names that the runtime's default profile may have on this node: patterns with commas between them.
 #[derive(Clone, Debug)]
-pub struct RuntimeDefaults(Vec<WildMatch>);
+pub struct RuntimeDefaults {
+    text: String,
+    patterns: Vec<WildMatch>,
+}
 
 impl RuntimeDefaults {
-    /// Names that match one of these patterns.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(patterns.into_iter().map(WildMatch::new).collect())
-    }
-
     fn include(&self, profile: &[u8]) -> bool {
         let profile = profile.to_str_lossy();
-        self.0.iter().any(|pattern| pattern.matches(&profile))
+        self.patterns.iter().any(|pattern| pattern.matches(&profile))
+    }
+
+    fn of(text: &str) -> Self {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        Self { text: text.to_owned(), patterns: words.take(PATTERNS_LIMIT).map(WildMatch::new).collect() }
     }
 }
 
 impl Default for RuntimeDefaults {
     fn default() -> Self {
-        Self::new(RUNTIME_DEFAULTS)
+        Self::of(DEFAULTS)
+    }
+}
+
+impl FromStr for RuntimeDefaults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let defaults = Self::of(text);
+        if defaults.patterns.is_empty() {
+            return Err("expected the name of a profile, or several with commas between them".to_owned());
+        }
+        Ok(defaults)
+    }
+}
+
+impl PartialEq for RuntimeDefaults {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for RuntimeDefaults {}
+
+impl Serialize for RuntimeDefaults {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -53,7 +89,7 @@ pub fn is_as_asked(requested: &Requested, applied: &Label, defaults: &RuntimeDef
 }
 
 /// `:namespace:profile` is the same as `:namespace://profile`, which is how the kernel writes it.
-pub fn canonical(name: &str) -> std::borrow::Cow<'_, str> {
+pub fn canonical(name: &str) -> Cow<'_, str> {
     match name.strip_prefix(':').and_then(|rest| rest.split_once(':')) {
         Some((namespace, profile)) if !profile.starts_with("//") => {
             format!(":{namespace}://{profile}").into()
@@ -115,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_node_may_have_its_own_default() {
-        let defaults = RuntimeDefaults::new(["site-*"]);
+        let defaults: RuntimeDefaults = "site-*, other".parse().unwrap();
         for (applied, want) in [("site-default (enforce)", true), ("crio-default (enforce)", false)] {
             let applied = Label::parse(applied.as_bytes()).unwrap();
             assert_eq!(is_as_asked(&Requested::RuntimeDefault, &applied, &defaults), want);

@@ -78,7 +78,7 @@ impl Profiles {
     }
 
     /// Takes what was read.
-    fn set(&self, read: Result<Inventory, String>) {
+    pub(crate) fn set(&self, read: Result<Inventory, String>) {
         let mut inventory = self.inventory.lock().unwrap_or_else(PoisonError::into_inner);
         let same = match (&*inventory, &read) {
             (Ok(before), Ok(now)) => **before == *now,
