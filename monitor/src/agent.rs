@@ -11,11 +11,13 @@ use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
 use crate::capture::ebpf::{Attach, EbpfOptions};
 use crate::capture::{self, Choice, Source};
+use crate::cluster::Cluster;
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
 use crate::config::{Config, SourceChoice};
+use crate::identity::pods::{self, client};
 use crate::ledger::Ledger;
-use crate::node;
+use crate::node::{self, Node};
 use crate::output::{Outputs, http};
 use crate::pipeline::Pipeline;
 
@@ -30,6 +32,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let ledger = Arc::new(Ledger::default());
     let listener = http::bind(config.listen).await?;
     let outputs = Arc::new(Outputs::new(&config, &ledger)?);
+    let node = Arc::new(Node::default());
+    outputs.metrics().tell_of_node(Arc::clone(&node));
     let pages = Arc::new(http::Pages::new(Arc::clone(outputs.metrics())));
     // The address that was got: port 0 asks for any.
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -49,8 +53,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
-    let sink = Arc::clone(&outputs);
-    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| sink.observe(event));
+    let source = client::configured(None).then_some(pods::Source::Api);
+    let pods = pods::start(pods::Options { source, ..pods::Options::default() });
+    let cluster = Cluster::start(&config, &node, &pods, &outputs).await;
+    let (sink, profiles) = (Arc::clone(&outputs), Arc::clone(&node.profiles));
+    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| {
+        profiles.observe(event.violation);
+        sink.observe(event);
+    });
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -64,6 +74,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             tracing::error!("the pipeline failed: {panicked}");
         }
         outputs.close().await;
+        cluster.close().await;
     };
     if timeout(DRAIN_LIMIT, drained).await.is_err() {
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");

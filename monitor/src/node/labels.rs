@@ -58,8 +58,7 @@ pub fn label_name(profile: &[u8]) -> String {
         return profile.to_str_lossy().into_owned();
     }
     let hash = format!("{:08x}", hash(profile));
-    let made: String =
-        profile.iter().map(|byte| if plain(byte) { char::from(*byte) } else { '_' }).collect();
+    let made: String = profile.iter().map(|byte| if plain(byte) { char::from(*byte) } else { '_' }).collect();
     let made = made.trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
     let room = NAME_LIMIT - hash.len() - 1;
     let made = made.get(..room.min(made.len())).unwrap_or_default();
@@ -106,8 +105,22 @@ mod tests {
         let long = "x".repeat(200);
         let longer = "x".repeat(201);
         let profiles = [
-            "web", "web-1.2_3", "/usr/bin/man", "_usr_bin_man", "usr/bin/man", "a b", "a(b", "a//b", "-web",
-            "web-", "…", "/", "//", &long, &longer, "é",
+            "web",
+            "web-1.2_3",
+            "/usr/bin/man",
+            "_usr_bin_man",
+            "usr/bin/man",
+            "a b",
+            "a(b",
+            "a//b",
+            "-web",
+            "web-",
+            "…",
+            "/",
+            "//",
+            &long,
+            &longer,
+            "é",
         ];
         let mut names: Vec<_> = profiles.iter().map(|profile| label_name(profile.as_bytes())).collect();
         for (name, profile) in names.iter().zip(profiles) {
@@ -131,7 +144,8 @@ mod tests {
 
     #[test]
     fn what_matches_is_labelled_with_its_mode() {
-        let inventory = Inventory::parse(b"k8s-web (enforce)\nk8s-db (complain)\nother (kill)\n:lxd://k8s-x (enforce)\n");
+        let inventory =
+            Inventory::parse(b"k8s-web (enforce)\nk8s-db (complain)\nother (kill)\n:lxd://k8s-x (enforce)\n");
         let Labels { labels, left_out } = labels(&inventory, &WildMatch::new("k8s-*"));
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
@@ -155,7 +169,9 @@ mod tests {
     #[test]
     fn only_what_differs_is_patched_and_only_what_is_ours_is_removed() {
         let wanted = Labels {
-            labels: [("a", "enforce"), ("b", "complain")].map(|(name, mode)| (format!("{PREFIX}{name}"), mode)).into(),
+            labels: [("a", "enforce"), ("b", "complain")]
+                .map(|(name, mode)| (format!("{PREFIX}{name}"), mode))
+                .into(),
             left_out: 0,
         };
         let present = |labels: &[(&str, &str)]| {

@@ -12,7 +12,7 @@ const ELLIPSIS: &str = "…";
 /// What is not harmless text stands as `\xNN`, byte by byte, and a backslash as two. So, unless it was cut,
 /// the text can be turned back into the bytes, and different bytes never give the same text. Borrows, and
 /// does no more than look, when there is nothing to do.
-pub(super) fn escape(bytes: &[u8], limit: usize) -> Cow<'_, str> {
+pub(crate) fn escape(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     if bytes.len() <= limit
         && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' if *byte != b'\\'))
         && let Ok(text) = str::from_utf8(bytes)

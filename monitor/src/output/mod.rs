@@ -1,7 +1,7 @@
 //! The world: what becomes of an event that is counted once.
 
 mod detail;
-mod escape;
+pub(crate) mod escape;
 pub mod http;
 mod json;
 pub mod kube_events;

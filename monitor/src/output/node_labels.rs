@@ -78,7 +78,10 @@ pub async fn run(
 
 async fn publish(nodes: &Api<Node>, name: &str, wanted: &Labels) -> anyhow::Result<()> {
     if wanted.left_out > 0 {
-        tracing::debug!(left_out = wanted.left_out, "profiles that match have no label: too many, or the same name");
+        tracing::debug!(
+            left_out = wanted.left_out,
+            "profiles that match have no label: too many, or the same name"
+        );
     }
     // The first one may change nothing; it is asked for its answer.
     let first = patch(wanted, &BTreeMap::new()).unwrap_or_else(|| serde_json::json!({ "metadata": {} }));
@@ -154,7 +157,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_nodes_labels_follow_its_policy_and_nothing_else_is_touched() {
-        let lab = Lab::new(json!({ "kubernetes.io/os": "linux", "apparmor.aa-monitor.io/k8s-old": "enforce" }));
+        let lab =
+            Lab::new(json!({ "kubernetes.io/os": "linux", "apparmor.aa-monitor.io/k8s-old": "enforce" }));
         lab.load("k8s-web (enforce)\nother (enforce)\n");
         lab.start("node-1");
         sleep(MINUTE).await;
@@ -173,7 +177,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refusals_are_tried_again_once_a_minute() {
         let lab = Lab::new(json!({}));
-        lab.server.fault(Fault::on(Verb::Patch, Resource::NODES, Action::Refuse { status: 403, retry_after: None }).times(3));
+        lab.server.fault(
+            Fault::on(Verb::Patch, Resource::NODES, Action::Refuse { status: 403, retry_after: None })
+                .times(3),
+        );
         lab.load("k8s-web (enforce)\n");
         lab.start("node-1");
         sleep(3 * MINUTE + GATHER).await;

@@ -62,7 +62,9 @@ impl FromStr for Allowed {
             let (namespace, pattern) = word.split_once('=').unwrap_or(("", word));
             let (namespace, pattern) = (namespace.trim(), pattern.trim());
             let known = pattern == "*"
-                || ["runtime/", "localhost/", "unconfined", "*"].iter().any(|start| pattern.starts_with(start));
+                || ["runtime/", "localhost/", "unconfined", "*"]
+                    .iter()
+                    .any(|start| pattern.starts_with(start));
             if !known {
                 return Err(format!(
                     "{pattern:?} can match nothing: write runtime/default, unconfined, localhost/<pattern> or *, \

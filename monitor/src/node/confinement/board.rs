@@ -118,7 +118,12 @@ fn findings(
         findings.push(Finding { what, profile: profile.into(), said: said.into(), text });
     };
     if let Requested::Invalid(why) = requested {
-        add(What::Invalid, "", "", format!("container \"{name}\" has no valid AppArmor profile reference: {why}"));
+        add(
+            What::Invalid,
+            "",
+            "",
+            format!("container \"{name}\" has no valid AppArmor profile reference: {why}"),
+        );
     }
     if !rules.allowed.allows(&pod.pod.namespace, requested, container.privileged) {
         let label = requested.as_label();
@@ -138,8 +143,9 @@ fn findings(
     } else if let Some((word, words)) = said(pod, container) {
         let label = requested.as_label();
         let profile = label.strip_prefix("localhost/").unwrap_or(&label);
-        let text =
-            format!("container \"{name}\" asks for AppArmor profile {label} and cannot have it ({word}: {words})");
+        let text = format!(
+            "container \"{name}\" asks for AppArmor profile {label} and cannot have it ({word}: {words})"
+        );
         add(What::Missing, profile, word, text);
     }
     if let Some(applied) = applied.filter(|applied| !is_as_asked(requested, applied, &rules.defaults)) {
@@ -208,7 +214,11 @@ type Key = (Box<str>, Box<str>, Option<Box<str>>, What, Box<str>, Box<str>);
 impl Told {
     /// Calls `tell` for each finding that it was not called for before. What is no longer so is forgotten, and
     /// news when it comes back.
-    pub fn news<'a>(&mut self, rows: &'a [Row], mut tell: impl FnMut(&'a Row, &'a KubeContainer, &'a Finding)) {
+    pub fn news<'a>(
+        &mut self,
+        rows: &'a [Row],
+        mut tell: impl FnMut(&'a Row, &'a KubeContainer, &'a Finding),
+    ) {
         let mut now = HashSet::new();
         for row in rows {
             let Some(container) = row.container() else { continue };

@@ -78,9 +78,7 @@ pub fn is_as_asked(requested: &Requested, applied: &Label, defaults: &RuntimeDef
     match requested {
         Requested::Nothing | Requested::Invalid(_) => true,
         Requested::Unconfined => applied.is_unconfined(),
-        Requested::RuntimeDefault => {
-            applied.profiles().any(|profile| defaults.include(base(profile)))
-        }
+        Requested::RuntimeDefault => applied.profiles().any(|profile| defaults.include(base(profile))),
         Requested::Localhost(name) => {
             let name = canonical(name);
             applied.profiles().any(|profile| is_or_is_below(profile, name.as_bytes()))

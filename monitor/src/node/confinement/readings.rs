@@ -34,8 +34,7 @@ impl Readings {
         self.0.retain(|id, _| running.contains(&**id));
         for id in running {
             if !self.0.contains_key(*id) {
-                let reading =
-                    Reading { last: None, since: now, believed: None, next: Some(now), misses: 0 };
+                let reading = Reading { last: None, since: now, believed: None, next: Some(now), misses: 0 };
                 self.0.insert((*id).into(), reading);
             }
         }

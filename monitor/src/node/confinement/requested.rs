@@ -41,10 +41,9 @@ pub enum Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Type(kind) => write!(
-                f,
-                "appArmorProfile.type {kind:?} is not one of RuntimeDefault, Localhost, Unconfined"
-            ),
+            Self::Type(kind) => {
+                write!(f, "appArmorProfile.type {kind:?} is not one of RuntimeDefault, Localhost, Unconfined")
+            }
             Self::NoName => f.write_str("appArmorProfile.type Localhost needs a localhostProfile"),
             Self::NameBeside(kind) => {
                 write!(f, "appArmorProfile.localhostProfile is for type Localhost only, not {kind:?}")
@@ -133,11 +132,23 @@ mod tests {
             ("pod", web(), None, None, localhost("web")),
             ("annotation", None, Some("localhost/old"), None, localhost("old")),
             ("annotation over pod", web(), Some("unconfined"), None, Requested::Unconfined),
-            ("container over both", web(), Some("unconfined"), field("RuntimeDefault", None), Requested::RuntimeDefault),
+            (
+                "container over both",
+                web(),
+                Some("unconfined"),
+                field("RuntimeDefault", None),
+                Requested::RuntimeDefault,
+            ),
             ("default", field("RuntimeDefault", None), None, None, Requested::RuntimeDefault),
             ("default, annotated", None, Some("runtime/default"), None, Requested::RuntimeDefault),
             ("unconfined", None, None, field("Unconfined", None), Requested::Unconfined),
-            ("a name with spaces inside", None, None, field("Localhost", Some("my (odd) web")), localhost("my (odd) web")),
+            (
+                "a name with spaces inside",
+                None,
+                None,
+                field("Localhost", Some("my (odd) web")),
+                localhost("my (odd) web"),
+            ),
             ("a path", None, Some("localhost//usr/bin/a"), None, localhost("/usr/bin/a")),
             ("a child", None, None, field("Localhost", Some("a//b")), localhost("a//b")),
             (

@@ -28,7 +28,9 @@ pub async fn run(profiles: Arc<Profiles>, stop: CancellationToken) {
     let mut revision = match Revision::open(&Path::new(FOLDER).join("revision")) {
         Ok(revision) => Some(revision),
         Err(error) => {
-            tracing::debug!("changes of policy are known from records only: cannot open {FOLDER}/revision: {error}");
+            tracing::debug!(
+                "changes of policy are known from records only: cannot open {FOLDER}/revision: {error}"
+            );
             None
         }
     };
@@ -51,7 +53,9 @@ pub async fn run(profiles: Arc<Profiles>, stop: CancellationToken) {
             () = stop.cancelled() => return,
         };
         if let Some(error) = broken {
-            tracing::warn!("changes of policy are known from records only: reading {FOLDER}/revision: {error}");
+            tracing::warn!(
+                "changes of policy are known from records only: reading {FOLDER}/revision: {error}"
+            );
             revision = None;
         }
         tokio::select! {

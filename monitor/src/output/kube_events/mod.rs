@@ -11,19 +11,19 @@ mod recorder;
 mod subject;
 mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use clap::ValueEnum;
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::recorder::Tally;
 use self::recorder::{Limits, Now, Outcome, Recorder, Seen, Write};
-pub(crate) use self::subject::{ContainerKind, Reason, Subject};
+pub(crate) use self::subject::{Reason, Subject};
 use super::metrics::profile_label;
+use crate::identity::pods::{ContainerKind, Pods};
 use crate::merge::Event;
 use crate::record::{self, Verdict};
 
@@ -45,23 +45,33 @@ pub struct KubeEvents {
     choice: KubeEventsChoice,
     recorder: Mutex<Recorder>,
     wake: Notify,
+    pods: OnceLock<Arc<Pods>>,
 }
 
 impl KubeEvents {
     /// Nothing seen, nothing written yet.
     pub fn new(choice: KubeEventsChoice) -> Self {
         let recorder = Recorder::new(Limits::DEFAULT, Now::read().instant);
-        Self { choice, recorder: Mutex::new(recorder), wake: Notify::new() }
+        Self { choice, recorder: Mutex::new(recorder), wake: Notify::new(), pods: OnceLock::new() }
     }
 
-    /// Starts the task that writes, until `stop`. `client` must not retry by itself.
-    pub fn start(
-        self: &Arc<Self>,
-        client: kube::Client,
-        node: String,
-        stop: CancellationToken,
-    ) -> JoinHandle<()> {
-        tokio::spawn(writer::run(Arc::clone(self), client, node, stop))
+    /// Writes what is to be written until `stop`, and then the last counts. `client` must not retry by itself.
+    pub async fn write(self: Arc<Self>, client: kube::Client, node: String, stop: CancellationToken) {
+        writer::run(self, client, node, stop).await;
+    }
+
+    /// Names the pods, which know in which list of its pod's spec a container is.
+    pub fn know(&self, pods: Arc<Pods>) {
+        // There is one set of pods; a second call would be about the same.
+        let _ = self.pods.set(pods);
+    }
+
+    /// Asked once for each Event, so that a walk over the pods is cheap enough.
+    fn kind(&self, uid: &str, container: &str) -> ContainerKind {
+        let pods = self.pods.get().map(|pods| pods.snapshot()).unwrap_or_default();
+        let pod = pods.iter().find(|pod| &*pod.pod.uid == uid);
+        let found = pod.and_then(|pod| pod.containers.iter().find(|found| &*found.name == container));
+        found.map(|found| found.kind).unwrap_or_default()
     }
 
     /// Takes a violation. One that is about no pod, or about a pod whose name is not known, has no Event.
@@ -77,18 +87,18 @@ impl KubeEvents {
             namespace: &pod.namespace,
             pod: &pod.name,
             container: &container.name,
-            kind: ContainerKind::Regular,
             profile: &profile,
             class: violation.class.as_str(),
             operation: record::operation_label(violation.operation),
         };
-        self.take(&subject, || note::of_violation(reason, &profile, violation));
+        let kind = || self.kind(&pod.uid, &container.name);
+        self.take(&subject, || (kind(), note::of_violation(reason, &profile, violation)));
     }
 
     /// Takes something that was found about a pod's profiles.
-    pub(crate) fn tell(&self, subject: &Subject<'_>, text: impl FnOnce() -> String) {
+    pub(crate) fn tell(&self, subject: &Subject<'_>, kind: ContainerKind, text: &str) {
         if self.choice != KubeEventsChoice::Off {
-            self.take(subject, text);
+            self.take(subject, || (kind, text.to_owned()));
         }
     }
 
@@ -97,8 +107,8 @@ impl KubeEvents {
         self.recorder().tally()
     }
 
-    fn take(&self, subject: &Subject<'_>, text: impl FnOnce() -> String) {
-        let seen = self.recorder().observe(subject, text, Now::read());
+    fn take(&self, subject: &Subject<'_>, tell: impl FnOnce() -> (ContainerKind, String)) {
+        let seen = self.recorder().observe(subject, tell, Now::read());
         if seen == Seen::Wake {
             self.wake.notify_one();
         }

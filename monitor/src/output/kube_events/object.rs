@@ -74,8 +74,9 @@ fn micro_time(time: SystemTime) -> MicroTime {
 mod tests {
     use std::time::Duration;
 
-    use super::super::subject::{ContainerKind, Key, Reason, Subject};
+    use super::super::subject::{Key, Reason, Subject};
     use super::*;
+    use crate::identity::pods::ContainerKind;
 
     fn create(count: u64) -> Create {
         let subject = Subject {
@@ -84,14 +85,13 @@ mod tests {
             namespace: "shop",
             pod: "web-0",
             container: "web",
-            kind: ContainerKind::Init,
             profile: "p",
             class: "file",
             operation: "open",
         };
         let first = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_450_134_756_789);
         Create {
-            key: Key::of(&subject),
+            key: Key::of(&subject, ContainerKind::Init),
             name: "web-0.1.1".into(),
             note: "n".into(),
             first,

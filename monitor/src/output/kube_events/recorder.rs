@@ -12,6 +12,7 @@ use super::bucket::{Bucket, Rate};
 use super::note;
 use super::pace::Pace;
 use super::subject::{Key, Subject};
+use crate::identity::pods::ContainerKind;
 
 /// A series whose sightings have ended is finished after this.
 const IDLE: Duration = Duration::from_secs(6 * 60);
@@ -210,8 +211,14 @@ impl Recorder {
         }
     }
 
-    /// Takes a sighting; `text` is asked for only when there shall be an Event.
-    pub(super) fn observe(&mut self, subject: &Subject<'_>, text: impl FnOnce() -> String, now: Now) -> Seen {
+    /// Takes a sighting; `tell` is asked only when there shall be an Event: in which list of the pod's spec the
+    /// container is, and what to say.
+    pub(super) fn observe(
+        &mut self,
+        subject: &Subject<'_>,
+        tell: impl FnOnce() -> (ContainerKind, String),
+        now: Now,
+    ) -> Seen {
         if let Some(series) = self.series.get_mut(subject).filter(|series| !series.is_over(now.instant)) {
             series.count = series.count.saturating_add(1);
             series.seen = now.instant;
@@ -223,10 +230,11 @@ impl Recorder {
             self.tally.suppressed += 1;
             return Seen::Suppressed;
         }
+        let (kind, text) = tell();
         let name = self.name(subject.pod, now.wall);
         let series = Series {
             name,
-            text: note::cut(&text(), note::LIMIT).into(),
+            text: note::cut(&text, note::LIMIT).into(),
             first: now.wall,
             last: now.wall,
             count: 1,
@@ -236,7 +244,7 @@ impl Recorder {
             paid: true,
             tried: false,
         };
-        self.series.insert(Key::of(subject), series);
+        self.series.insert(Key::of(subject, kind), series);
         self.waiting += 1;
         Seen::Wake
     }

@@ -4,6 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use hashbrown::Equivalent;
 
+use crate::identity::pods::ContainerKind;
+
 /// Why there is an Event: its `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
@@ -57,28 +59,6 @@ impl Reason {
     }
 }
 
-/// Where a pod's spec lists a container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum ContainerKind {
-    /// `spec.containers`
-    #[default]
-    Regular,
-    /// `spec.initContainers`
-    Init,
-    /// `spec.ephemeralContainers`
-    Ephemeral,
-}
-
-impl ContainerKind {
-    const fn list(self) -> &'static str {
-        match self {
-            Self::Regular => "containers",
-            Self::Init => "initContainers",
-            Self::Ephemeral => "ephemeralContainers",
-        }
-    }
-}
-
 /// The container that an Event regards, and what is the same for all its sightings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subject<'a> {
@@ -92,8 +72,6 @@ pub(crate) struct Subject<'a> {
     pub(crate) pod: &'a str,
     /// The container's name; empty for the pod as a whole.
     pub(crate) container: &'a str,
-    /// Where the spec lists it.
-    pub(crate) kind: ContainerKind,
     /// The profile, as a label.
     pub(crate) profile: &'a str,
     /// The class of what was mediated; empty when that does not apply.
@@ -122,15 +100,15 @@ pub(super) struct Key {
     pub(super) namespace: Box<str>,
     pub(super) pod: Box<str>,
     pub(super) container: Box<str>,
-    pub(super) kind: ContainerKind,
+    kind: ContainerKind,
     profile: Box<str>,
     class: Box<str>,
     operation: Box<str>,
 }
 
 impl Key {
-    pub(super) fn of(subject: &Subject<'_>) -> Self {
-        let Subject { reason, uid, namespace, pod, container, kind, profile, class, operation } = *subject;
+    pub(super) fn of(subject: &Subject<'_>, kind: ContainerKind) -> Self {
+        let Subject { reason, uid, namespace, pod, container, profile, class, operation } = *subject;
         Self {
             reason,
             uid: uid.into(),
@@ -146,7 +124,12 @@ impl Key {
 
     /// `spec.containers{web}`; none for the pod as a whole.
     pub(super) fn field_path(&self) -> Option<String> {
-        (!self.container.is_empty()).then(|| format!("spec.{}{{{}}}", self.kind.list(), self.container))
+        let list = match self.kind {
+            ContainerKind::Regular => "containers",
+            ContainerKind::Init => "initContainers",
+            ContainerKind::Ephemeral => "ephemeralContainers",
+        };
+        (!self.container.is_empty()).then(|| format!("spec.{list}{{{}}}", self.container))
     }
 
     fn identity(&self) -> (Reason, [&str; 5]) {

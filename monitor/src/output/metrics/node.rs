@@ -27,10 +27,8 @@ pub(super) fn families(node: &Node) -> Vec<MetricFamily> {
     let told = rows.get(..CONTAINERS_LIMIT).unwrap_or(&rows);
     families.extend(containers(told));
     let left_out = [("profiles", left_out), ("containers", rows.len() - told.len())];
-    families.push(gauges(
-        names::LEFT_OUT,
-        left_out.map(|(what, count)| (vec![("what", what)], count as f64)),
-    ));
+    families
+        .push(gauges(names::LEFT_OUT, left_out.map(|(what, count)| (vec![("what", what)], count as f64))));
     families
 }
 

@@ -19,7 +19,12 @@ fn container(name: &str, asks: &str, state: ContainerState) -> KubeContainer {
 
 fn pod(containers: Vec<KubeContainer>) -> KubePod {
     let pod = Pod { uid: "u".into(), namespace: "shop".into(), name: "web-0".into(), ..Pod::default() };
-    KubePod { pod: Arc::new(pod), phase: "Running".into(), containers: containers.into(), ..KubePod::default() }
+    KubePod {
+        pod: Arc::new(pod),
+        phase: "Running".into(),
+        containers: containers.into(),
+        ..KubePod::default()
+    }
 }
 
 fn waiting(reason: &str, message: &str) -> ContainerState {

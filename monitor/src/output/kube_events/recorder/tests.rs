@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::super::subject::{ContainerKind, Reason};
+use super::super::subject::Reason;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -41,12 +41,11 @@ impl Lab {
             namespace: "shop",
             pod,
             container: "c",
-            kind: ContainerKind::Regular,
             profile: "web",
             class: "file",
             operation,
         };
-        self.recorder.observe(&subject, || format!("{pod} {operation}"), self.now)
+        self.recorder.observe(&subject, || (ContainerKind::Regular, format!("{pod} {operation}")), self.now)
     }
 
     /// Makes the writes that are due now.

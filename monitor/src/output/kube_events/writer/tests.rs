@@ -30,7 +30,7 @@ impl Lab {
         let client = Client::try_from(config).unwrap();
         let events = Arc::new(KubeEvents::new(KubeEventsChoice::Denied));
         let stop = CancellationToken::new();
-        let task = events.start(client, "node-1".to_owned(), stop.clone());
+        let task = tokio::spawn(Arc::clone(&events).write(client, "node-1".to_owned(), stop.clone()));
         Self { server, events, stop, task, provoked: 0 }
     }
 
