@@ -98,7 +98,7 @@ fn containers(rows: &[board::Row]) -> Vec<MetricFamily> {
     families
 }
 
-fn place_labels<'a>([namespace, pod, container]: [&'a str; 3]) -> [(&'a str, &'a str); 3] {
+fn place_labels([namespace, pod, container]: [&str; 3]) -> [(&str, &str); 3] {
     [("namespace", namespace), ("pod", pod), ("container", container)]
 }
 
