@@ -114,7 +114,8 @@ fn bundle(id: &str, cgroup: &str) -> Result<PathBuf> {
     Ok(bundle)
 }
 
-fn runc(arguments: &[&str]) -> Result<String> {
+/// Calls runc; answers what it says.
+pub(crate) fn runc(arguments: &[&str]) -> Result<String> {
     let (out, err) = ("/tmp/runc.out", "/tmp/runc.err");
     // Files, not pipes: the container inherits them and would keep a pipe open.
     let status = Command::new("/sbin/runc")

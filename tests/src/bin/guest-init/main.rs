@@ -14,6 +14,7 @@ mod console;
 mod containers;
 mod counters;
 mod kernel_log;
+mod kubernetes;
 mod machine;
 mod records;
 mod smoke;
@@ -54,6 +55,7 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "containers" => containers::play(report),
+        "kubernetes" => kubernetes::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pause};
 
 use crate::Operation;
 use crate::Perform::{Nothing, One};
@@ -17,6 +17,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("signal", "PID", One(|to| kill(pid(to)?, Signal::SIGWINCH))),
     // Seizing does not stop the other process, and ends with this one.
     ("ptrace", "PID", One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty()))),
+    // Violates nothing: a container that stays.
+    (
+        "wait",
+        "",
+        Nothing(|| {
+            pause();
+            Ok(())
+        }),
+    ),
     ("userns", "", Nothing(|| unshare(CloneFlags::CLONE_NEWUSER))),
     ("change_profile", "PROFILE", One(|to| tell("current", &format!("changeprofile {to}")))),
     ("change_onexec", "PROFILE", One(|to| tell("exec", &format!("exec {to}")))),
