@@ -233,11 +233,13 @@ fn pod(case: &Case) -> Value {
     let mut object = pod.json();
     if let Asks::Field(text) = case.asks {
         let (kind, name) = text.split_once(' ').map_or((text, None), |(kind, name)| (kind, Some(name)));
-        let mut profile = json!({ "type": kind });
-        if let Some(name) = name {
-            profile["localhostProfile"] = name.into();
+        let profile = match name {
+            Some(name) => json!({ "type": kind, "localhostProfile": name }),
+            None => json!({ "type": kind }),
+        };
+        if let Some(container) = object.pointer_mut("/spec/containers/0").and_then(Value::as_object_mut) {
+            container.insert("securityContext".to_owned(), json!({ "appArmorProfile": profile }));
         }
-        object["spec"]["containers"][0]["securityContext"] = json!({ "appArmorProfile": profile });
     }
     object
 }
@@ -265,8 +267,10 @@ fn run(case: &Case, profile: &str) -> Result<()> {
             "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
         },
     });
-    if profile != "unconfined" {
-        config["process"]["apparmorProfile"] = profile.into();
+    if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut)
+        && profile != "unconfined"
+    {
+        process.insert("apparmorProfile".to_owned(), profile.into());
     }
     fs::write(bundle.join("config.json"), config.to_string()).context("writing config.json")?;
     runc(&["run", "--detach", "--bundle", &bundle.to_string_lossy(), case.name]).map(drop)
