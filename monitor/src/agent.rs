@@ -1,10 +1,11 @@
 //! The agent: the stages, started in the order in which an event passes them and stopped in the same.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::audit::AuditOptions;
@@ -14,15 +15,21 @@ use crate::capture::{self, Choice, Source};
 use crate::cluster::Cluster;
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
-use crate::config::{Config, SourceChoice};
-use crate::identity::pods::{self, client};
+use crate::config::{Config, PodSourceChoice, SourceChoice};
+use crate::identity::names::Names;
+use crate::identity::pods::{self, Pods, client, index};
+use crate::identity::runtime::Runtimes;
 use crate::ledger::Ledger;
 use crate::node::{self, Node};
+use crate::output::metrics::Presence;
 use crate::output::{Outputs, http};
 use crate::pipeline::Pipeline;
 
 /// How long the drain may take: less than the 5 s that an orchestrator is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+
+/// How often series that have ended are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs the agent until `shutdown` is ready, then drains it.
 ///
@@ -46,6 +53,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         );
     }
 
+    let pods = pods::start(pod_options(&config));
+    ledger.set_pods(Arc::clone(&pods));
+    let sweeping = tokio::spawn(sweep(Arc::clone(&outputs), Arc::clone(&pods)));
     let stop = CancellationToken::new();
     let mut shutdown = pin!(shutdown);
     let streams = tokio::select! {
@@ -53,11 +63,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
-    let source = client::configured(None).then_some(pods::Source::Api);
-    let pods = pods::start(pods::Options { source, ..pods::Options::default() });
     let cluster = Cluster::start(&config, &node, &pods, &outputs).await;
     let (sink, profiles) = (Arc::clone(&outputs), Arc::clone(&node.profiles));
-    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, move |event| {
+    let names = Names::new(pods, Runtimes::new("/"));
+    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both_since, names, move |event| {
         profiles.observe(event.violation);
         sink.observe(event);
     });
@@ -80,7 +89,41 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");
     }
     server.abort();
+    sweeping.abort();
     Ok(())
+}
+
+/// Ends the series of pods that are gone, now and then, until it is dropped.
+async fn sweep(outputs: Arc<Outputs>, pods: Arc<Pods>) {
+    let mut tick = interval(SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        let here = pods.snapshot();
+        let here: HashSet<(&str, &str)> =
+            here.iter().map(|kube| (&*kube.pod.namespace, &*kube.pod.name)).collect();
+        let told = pods.up() && pods.synced();
+        outputs.metrics().sweep(Instant::now(), |namespace, name| match here.contains(&(namespace, name)) {
+            true => Presence::Here,
+            false if told => Presence::Gone,
+            false => Presence::Unknown,
+        });
+    }
+}
+
+fn pod_options(config: &Config) -> pods::Options {
+    let source = match config.pod_source {
+        PodSourceChoice::Api => Some(pods::Source::Api),
+        PodSourceChoice::Kubelet => Some(pods::Source::Kubelet),
+        PodSourceChoice::Auto if client::configured(config.kubeconfig.as_deref()) => Some(pods::Source::Api),
+        PodSourceChoice::Auto | PodSourceChoice::None => None,
+    };
+    pods::Options {
+        source,
+        node_name: config.node_name.clone(),
+        kubeconfig: config.kubeconfig.clone(),
+        kubelet_url: config.kubelet_url.clone(),
+        limits: index::Limits { keep: config.keep_gone.duration(), ..index::Limits::default() },
+    }
 }
 
 fn options(config: &Config) -> capture::Options {

@@ -1,7 +1,6 @@
 //! What the agent does for a cluster beside counting: watches how containers are confined, writes Events,
 //! labels the node. Each of these can be missing or fail, and the rest goes on.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ impl Cluster {
             let (confinement, profiles) = (Arc::clone(&node.confinement), Arc::clone(&node.profiles));
             tasks.spawn(confinement.run(Arc::clone(pods), profiles, rules, tell, stop.clone()));
         }
-        if client::configured(None) {
-            match node_name::find(None) {
+        if client::configured(config.kubeconfig.as_deref()) {
+            match node_name::find(config.node_name.as_deref()) {
                 Ok(name) => {
                     tasks.spawn(say_if_empty(Arc::clone(pods), name.clone(), stop.clone()));
                     start_writers(&mut tasks, config, node, pods, events, name, &stop).await;
@@ -80,7 +79,7 @@ async fn start_writers(
     name: String,
     stop: &CancellationToken,
 ) {
-    let kubeconfig: Option<&Path> = None;
+    let kubeconfig = config.kubeconfig.as_deref();
     if let Some(events) = events {
         match client::connect(kubeconfig).await {
             Ok(client) => {

@@ -4,9 +4,10 @@
 //! `/metrics` alone can do the sum.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::capture::Source;
+use crate::identity::pods::Pods;
 
 /// A place where violations can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,7 @@ pub struct Ledger {
     losses: [AtomicU64; Loss::ALL.len()],
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
+    pods: OnceLock<Arc<Pods>>,
 }
 
 impl Ledger {
@@ -218,6 +220,17 @@ impl Ledger {
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
+    }
+
+    /// Has the pods tell of themselves.
+    pub fn set_pods(&self, pods: Arc<Pods>) {
+        // There is one set of them in an agent.
+        let _ = self.pods.set(pods);
+    }
+
+    /// The pods of this node, once they are looked for.
+    pub fn pods(&self) -> Option<&Pods> {
+        self.pods.get().map(|pods| &**pods)
     }
 
     fn book(&self, source: Source) -> &SourceBook {

@@ -1,6 +1,8 @@
 //! What the agent was told: defaults, file, environment and flags, resolved into one [`Config`].
 
 mod file;
+mod labels;
+mod period;
 mod settings;
 mod size;
 
@@ -10,7 +12,9 @@ use std::{fs, io};
 
 use serde::Serialize;
 
-pub use self::settings::{LogLevel, OutputFormat, Settings, SourceChoice};
+pub use self::labels::{MetricLabel, MetricLabels};
+pub use self::period::Period;
+pub use self::settings::{LogLevel, OutputFormat, PodSourceChoice, Settings, SourceChoice};
 pub use self::size::Size;
 use crate::node::confinement::allowed::Allowed;
 use crate::node::confinement::compare::RuntimeDefaults;
@@ -55,6 +59,21 @@ pub struct Config {
     /// Which loaded profiles become labels of the node; none when `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_labels: Option<String>,
+    /// Which labels they have.
+    pub metric_labels: MetricLabels,
+    /// Where pods are known from.
+    pub pod_source: PodSourceChoice,
+    /// What this node is called in the cluster, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// How the API server is reached, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the kubelet is, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubelet_url: Option<String>,
+    /// How long what is gone can still be named.
+    pub keep_gone: Period,
     /// What is written to standard error.
     pub log_level: LogLevel,
 }
@@ -74,6 +93,12 @@ impl Default for Config {
             allowed_profiles: None,
             default_profiles: RuntimeDefaults::default(),
             node_labels: None,
+            metric_labels: MetricLabels::default(),
+            pod_source: PodSourceChoice::Auto,
+            node_name: None,
+            kubeconfig: None,
+            kubelet_url: None,
+            keep_gone: Period::minutes(10),
             log_level: LogLevel::Info,
         }
     }
@@ -135,6 +160,12 @@ impl Config {
             allowed_profiles,
             default_profiles,
             node_labels,
+            metric_labels,
+            pod_source,
+            node_name,
+            kubeconfig,
+            kubelet_url,
+            keep_gone,
             log_level,
         } = settings;
         let default = Self::default();
@@ -151,6 +182,12 @@ impl Config {
             allowed_profiles,
             default_profiles: default_profiles.unwrap_or(default.default_profiles),
             node_labels,
+            metric_labels: metric_labels.unwrap_or(default.metric_labels),
+            pod_source: pod_source.unwrap_or(default.pod_source),
+            node_name,
+            kubeconfig,
+            kubelet_url,
+            keep_gone: keep_gone.unwrap_or(default.keep_gone),
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {

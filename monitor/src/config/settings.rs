@@ -2,13 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 
 use clap::ValueEnum;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
+use super::labels::MetricLabels;
+use super::period::Period;
 use super::size::Size;
 use crate::capture::Source;
+use crate::identity::pods::node_name;
 use crate::node::confinement::allowed::Allowed;
 use crate::node::confinement::compare::RuntimeDefaults;
 use crate::output::kube_events::KubeEventsChoice;
@@ -66,6 +70,29 @@ pub struct Settings {
     /// Label this node with the loaded profiles that match; needs the permission to patch nodes
     #[arg(long, env = "AA_MONITOR_NODE_LABELS", value_name = "PATTERN", value_parser = parse_pattern)]
     pub node_labels: Option<String>,
+    /// Labels of the event metrics beside verdict and class, or none [default: operation,profile,namespace,workload,pod,container]
+    #[arg(long, env = "AA_MONITOR_METRIC_LABELS", value_name = "LABELS", value_parser = MetricLabels::from_str)]
+    pub metric_labels: Option<MetricLabels>,
+
+    /// Where pods are known from; auto is the API server if this runs in a pod or KUBECONFIG is set, else none [default: auto]
+    #[arg(long, env = "AA_MONITOR_POD_SOURCE", value_name = "SOURCE")]
+    pub pod_source: Option<PodSourceChoice>,
+
+    /// The name of this node in the cluster, if neither NODE_NAME nor the host's name is it
+    #[arg(long, env = "AA_MONITOR_NODE_NAME", value_name = "NAME", value_parser = parse_node_name)]
+    pub node_name: Option<String>,
+
+    /// Reach the API server as this file says, instead of KUBECONFIG or the pod's service account
+    #[arg(long, env = "AA_MONITOR_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Where the kubelet serves /pods, if not at https://<node name>:10250
+    #[arg(long, env = "AA_MONITOR_KUBELET_URL", value_name = "URL", value_parser = parse_kubelet_url)]
+    pub kubelet_url: Option<String>,
+
+    /// How long pods and containers that are gone can still be named, from 1m to 1day [default: 10m]
+    #[arg(long, env = "AA_MONITOR_KEEP_GONE", value_name = "TIME", value_parser = parse_keep_gone)]
+    pub keep_gone: Option<Period>,
 
     /// How much to log to standard error [default: info]
     #[arg(long, env = "AA_MONITOR_LOG_LEVEL", value_name = "LEVEL")]
@@ -88,6 +115,12 @@ impl Settings {
             allowed_profiles: self.allowed_profiles.or(weaker.allowed_profiles),
             default_profiles: self.default_profiles.or(weaker.default_profiles),
             node_labels: self.node_labels.or(weaker.node_labels),
+            metric_labels: self.metric_labels.or(weaker.metric_labels),
+            pod_source: self.pod_source.or(weaker.pod_source),
+            node_name: self.node_name.or(weaker.node_name),
+            kubeconfig: self.kubeconfig.or(weaker.kubeconfig),
+            kubelet_url: self.kubelet_url.or(weaker.kubelet_url),
+            keep_gone: self.keep_gone.or(weaker.keep_gone),
             log_level: self.log_level.or(weaker.log_level),
         }
     }
@@ -114,6 +147,20 @@ impl SourceChoice {
             Self::Audit => source == Source::Audit,
         }
     }
+}
+
+/// Where pods are known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PodSourceChoice {
+    /// The API server, if this process was told of one
+    Auto,
+    /// The API server
+    Api,
+    /// This node's kubelet
+    Kubelet,
+    /// Nowhere: containers have ids, and the names that the runtime's files tell
+    None,
 }
 
 /// What to print for each event.
@@ -187,6 +234,28 @@ fn parse_pattern(text: &str) -> Result<String, String> {
         return Err("expected a pattern, such as k8s-* (or * for every profile)".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn parse_node_name(text: &str) -> Result<String, String> {
+    node_name::check(text).map(|()| text.to_owned())
+}
+
+fn parse_kubelet_url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() && text.parse::<hyper::Uri>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected a URL such as https://127.0.0.1:10250".to_owned()),
+    }
+}
+
+fn parse_keep_gone(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse()?;
+    let (least, most) = (Period::minutes(1), Period::minutes(24 * 60));
+    if (least..=most).contains(&period) {
+        return Ok(period);
+    }
+    Err(format!("must be from {least} to {most}"))
 }
 
 fn bytes_within(text: &str, least: Size, most: Size) -> Result<Size, String> {

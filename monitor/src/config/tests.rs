@@ -14,6 +14,12 @@ fn odd() -> Config {
         allowed_profiles: Some("runtime/default, shop=localhost/web-*".parse().unwrap()),
         default_profiles: "site-*,other".parse().unwrap(),
         node_labels: Some("k8s-*".to_owned()),
+        metric_labels: "pod,profile".parse().unwrap(),
+        pod_source: PodSourceChoice::Kubelet,
+        node_name: Some("node-1.example".into()),
+        kubeconfig: Some("/etc/kube \"config\"".into()),
+        kubelet_url: Some("https://127.0.0.1:10250".into()),
+        keep_gone: Period::minutes(90),
         log_level: LogLevel::Trace,
     }
 }

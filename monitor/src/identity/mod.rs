@@ -1,6 +1,10 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
+pub mod names;
+pub mod naming;
 pub mod pods;
+pub mod runtime;
+pub mod waiting;
 
 use std::sync::Arc;
 
@@ -30,6 +34,13 @@ pub struct Container {
     pub image: Box<str>,
     /// The pod it belongs to; none for a container outside of Kubernetes.
     pub pod: Option<Arc<Pod>>,
+}
+
+impl Container {
+    /// As much of the id as people are shown.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
 }
 
 /// How an identity was found.

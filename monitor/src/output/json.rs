@@ -1,5 +1,7 @@
 //! One JSON object a line for each event. The keys are the kernel's own; docs/events.md has the schema.
 
+mod identity;
+
 use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -53,7 +55,7 @@ struct Line<'a>(&'a Event<'a>);
 
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { violation, seen_by, subject: _, peer: _ } = self.0;
+        let Event { violation, seen_by, subject, peer: other_side } = self.0;
         // In full, so that a field that is added cannot be forgotten here.
         let Violation {
             verdict,
@@ -140,6 +142,7 @@ impl Serialize for Line<'_> {
             map.bytes("cwd", *cwd)?;
             map.bytes("proctitle", *proctitle)?;
         }
+        identity::write(&mut map, subject, *other_side)?;
         map.bytes("node", *node)?;
         if let Some(Sender { program, pid, uid, subject }) = sender {
             map.bytes("sender", *program)?;
@@ -156,8 +159,8 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// The keys above, and those that come later; sorted. Another key of a record cannot take their place.
-const OWN_KEYS: [&str; 58] = [
+/// The keys above; sorted. Another key of a record cannot take their place.
+const OWN_KEYS: [&str; 57] = [
     "audit_id",
     "capability",
     "capname",
@@ -165,7 +168,6 @@ const OWN_KEYS: [&str; 58] = [
     "class",
     "comm",
     "container",
-    "container_id",
     "cwd",
     "denied_mask",
     "error",
@@ -177,6 +179,7 @@ const OWN_KEYS: [&str; 58] = [
     "fport",
     "fstype",
     "fsuid",
+    "identified_by",
     "info",
     "laddr",
     "lport",
@@ -187,11 +190,12 @@ const OWN_KEYS: [&str; 58] = [
     "origin",
     "other_keys",
     "ouid",
+    "own",
     "peer",
+    "peer_container",
+    "peer_pod",
     "pid",
     "pod",
-    "pod_namespace",
-    "pod_uid",
     "proctitle",
     "profile",
     "protocol",
@@ -208,14 +212,12 @@ const OWN_KEYS: [&str; 58] = [
     "start_boottime",
     "syscall",
     "target",
-    "task",
     "tid",
     "time",
     "truncated",
+    "unidentified",
     "value",
     "verdict",
-    "workload",
-    "workload_kind",
 ];
 
 /// An object in the making. Absent values are left out.

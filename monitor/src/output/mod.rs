@@ -22,6 +22,7 @@ use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
 use crate::config::Config;
+use crate::identity::pods::client;
 use crate::ledger::Ledger;
 use crate::merge::Event;
 
@@ -35,11 +36,12 @@ pub struct Outputs {
 impl Outputs {
     /// Opens what `config` asks for.
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
-        let metrics =
-            Metrics::new(Arc::clone(ledger), config.series_limit).context("cannot set up the metrics")?;
+        let metrics = Metrics::with_labels(Arc::clone(ledger), config.series_limit, &config.metric_labels)
+            .context("cannot set up the metrics")?;
         let metrics = Arc::new(metrics);
         let choice = config.kube_events;
-        let kube_events = (choice != KubeEventsChoice::Off).then(|| Arc::new(KubeEvents::new(choice)));
+        let wanted = choice != KubeEventsChoice::Off && client::configured(config.kubeconfig.as_deref());
+        let kube_events = wanted.then(|| Arc::new(KubeEvents::new(choice)));
         if let Some(events) = &kube_events {
             metrics.tell_of_kube_events(Arc::clone(events));
         }

@@ -9,6 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::detail::detail;
 use super::escape::escape;
+use crate::identity::{How, Identity};
 use crate::merge::{Event, SeenBy};
 use crate::record::{Class, Verdict};
 
@@ -27,7 +28,7 @@ struct Column {
 
 /// Formats events as lines whose columns line up with the lines before.
 pub(super) struct Table {
-    columns: [Column; 7],
+    columns: [Column; 8],
     /// Colours and a width are for terminals alone.
     terminal: bool,
     colour: bool,
@@ -46,6 +47,7 @@ impl Table {
                 column("CLASS", 10, longest(Class::ALL.iter().map(|class| class.as_str()))),
                 column("OPERATION", 10, 20),
                 column("PROFILE", 16, 40),
+                column("WORKLOAD", 20, 48),
                 column("PROCESS", 16, 26),
             ],
             terminal,
@@ -67,13 +69,14 @@ impl Table {
         }
         self.until_heading -= 1;
         let violation = event.violation;
-        let cells: [Cow<'_, str>; 7] = [
+        let cells: [Cow<'_, str>; 8] = [
             violation.time.map(clock).unwrap_or_default().into(),
             seen_by(event.seen_by).into(),
             violation.verdict.as_str().into(),
             violation.class.as_str().into(),
             escape(violation.operation, 64),
             escape(violation.profile.unwrap_or_default(), 256),
+            workload(event.subject),
             process(violation.comm, violation.pid).into(),
         ];
         let mut used = 0;
@@ -148,6 +151,22 @@ const fn seen_by(seen: SeenBy) -> &'static str {
     }
 }
 
+/// `namespace/pod/container`, with the short id for a container without a name and the UID for a pod without
+/// one; `host`; nothing where nobody knows.
+fn workload(identity: &Identity) -> Cow<'_, str> {
+    let Some(container) = identity.container.as_deref() else {
+        return if identity.how == How::Host { "host".into() } else { "".into() };
+    };
+    let name = if container.name.is_empty() { container.short_id() } else { &container.name };
+    let Some(pod) = container.pod.as_deref() else { return escape(name.as_bytes(), 256) };
+    let path = match (pod.namespace.is_empty(), pod.name.is_empty()) {
+        (_, true) => format!("{}/{name}", pod.uid),
+        (true, false) => format!("{}/{name}", pod.name),
+        (false, false) => format!("{}/{}/{name}", pod.namespace, pod.name),
+    };
+    escape(path.as_bytes(), 1024).into_owned().into()
+}
+
 fn process(comm: Option<&[u8]>, pid: Option<u32>) -> String {
     let comm = escape(comm.unwrap_or_default(), 64);
     match pid {
@@ -168,7 +187,10 @@ pub(super) const fn style_of(verdict: Verdict) -> Style {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::identity::{Container, Pod, Unknown};
     use crate::record::{Origin, Violation};
 
     fn lines(table: &mut Table, violations: &[Violation<'_>], width: Option<usize>) -> String {
@@ -197,12 +219,42 @@ mod tests {
         assert_eq!(
             lines(&mut Table::new(false, false), &[denial(), wide, denial()], None),
             "\
-TIME (UTC)    SEEN BY     VERDICT  CLASS       OPERATION   PROFILE           PROCESS           WHAT
-16:08:54.756  ebpf+audit  denied   file        open        web               cat[7]            /etc/shadow r
-16:08:54.756  ebpf+audit  denied   file        open        日本日本日本日本日本日本日本日本日本  cat[7]            /etc/shadow r
-16:08:54.756  ebpf+audit  denied   file        open        web                                   cat[7]            /etc/shadow r
+TIME (UTC)    SEEN BY     VERDICT  CLASS       OPERATION   PROFILE           WORKLOAD              PROCESS           WHAT
+16:08:54.756  ebpf+audit  denied   file        open        web                                     cat[7]            /etc/shadow r
+16:08:54.756  ebpf+audit  denied   file        open        日本日本日本日本日本日本日本日本日本                        cat[7]            /etc/shadow r
+16:08:54.756  ebpf+audit  denied   file        open        web                                                         cat[7]            /etc/shadow r
 "
         );
+    }
+
+    #[test]
+    fn whose_it_was_is_named_as_far_as_it_is_known() {
+        let pod = |namespace: &str, name: &str| Pod {
+            uid: "uid".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            ..Pod::default()
+        };
+        let container = |name: &str, pod: Option<Pod>| Container {
+            id: "0123456789abcdef".into(),
+            name: name.into(),
+            pod: pod.map(Arc::new),
+            ..Container::default()
+        };
+        for (container, how, want) in [
+            (Some(container("app", Some(pod("shop", "web-x")))), How::Cgroup, "shop/web-x/app"),
+            (Some(container("", Some(pod("shop", "web-x")))), How::Cgroup, "shop/web-x/0123456789ab"),
+            (Some(container("", Some(pod("", "")))), How::Cgroup, "uid/0123456789ab"),
+            (Some(container("app", Some(pod("", "web-x")))), How::Cgroup, "web-x/app"),
+            (Some(container("web", None)), How::Proc, "web"),
+            (Some(container("", None)), How::Proc, "0123456789ab"),
+            (Some(container("\x1b[2J", None)), How::Proc, r"\x1b[2J"),
+            (None, How::Host, "host"),
+            (None, How::Unknown(Unknown::ProcessGone), ""),
+        ] {
+            let identity = Identity { container: container.map(Arc::new), how, own: false };
+            assert_eq!(workload(&identity), want);
+        }
     }
 
     #[test]
@@ -215,9 +267,9 @@ TIME (UTC)    SEEN BY     VERDICT  CLASS       OPERATION   PROFILE           PRO
             operation: &long,
             ..denial()
         };
-        let text = lines(&mut Table::new(true, false), &[violation], Some(160));
+        let text = lines(&mut Table::new(true, false), &[violation], Some(190));
         let line = text.lines().nth(1).unwrap();
-        assert_eq!(line.width(), 160, "{line}");
+        assert_eq!(line.width(), 190, "{line}");
         assert_eq!(line.matches('…').count(), 4, "{line}");
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use self::index::{Index, Limits, Named};
 pub use self::kube_pod::{AppArmorRef, ContainerKind, ContainerState, KubeContainer, KubePod};
 pub use self::start::{Options, start};
+use super::naming::Waits;
 
 /// Where the pods come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Api, Self::Kubelet];
+
     /// The word used in labels, settings and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,6 +62,7 @@ pub struct Pods {
     up: AtomicBool,
     synced: AtomicBool,
     failures: AtomicU64,
+    waits: Waits,
 }
 
 impl Pods {
@@ -71,6 +76,7 @@ impl Pods {
             up: AtomicBool::new(false),
             synced: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            waits: Waits::default(),
         }
     }
 
@@ -92,6 +98,11 @@ impl Pods {
     /// The pods that are there now.
     pub fn snapshot(&self) -> Vec<Arc<KubePod>> {
         self.read().present().cloned().collect()
+    }
+
+    /// How many there are now.
+    pub fn present(&self) -> usize {
+        self.read().present().count()
     }
 
     /// A counter that moves with every change.
@@ -119,6 +130,11 @@ impl Pods {
         self.failures.load(Ordering::Relaxed)
     }
 
+    /// What became of events that waited for a name.
+    pub const fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
     /// How many pods and containers there was no room for.
     pub fn refused(&self) -> u64 {
         self.read().refused()
@@ -129,7 +145,7 @@ impl Pods {
         self.write().expire(now);
     }
 
-    fn set_up(&self, up: bool) {
+    pub(in crate::identity) fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
     }
 
@@ -137,7 +153,7 @@ impl Pods {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn apply(&self, pod: KubePod) {
+    pub(in crate::identity) fn apply(&self, pod: KubePod) {
         self.write().apply(pod, now());
         self.tell();
     }

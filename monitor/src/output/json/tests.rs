@@ -1,5 +1,8 @@
 use super::*;
+use std::sync::Arc;
+
 use crate::capture::Source;
+use crate::identity::{Container, How, Identity, Pod, Unknown};
 use crate::record::{AuditId, Class, Origin, Task, Verdict};
 
 fn line(violation: &Violation<'_>) -> String {
@@ -154,9 +157,76 @@ fn full<'a>() -> Violation<'a> {
     }
 }
 
+/// A container that has everything.
+fn container() -> Container {
+    let pod = Pod {
+        uid: "u".into(),
+        namespace: "shop".into(),
+        name: "web-7d4b9c-x".into(),
+        workload_kind: "Deployment".into(),
+        workload: "web".into(),
+    };
+    Container { id: "a".repeat(64).into(), name: "app".into(), image: "i:1".into(), pod: Some(Arc::new(pod)) }
+}
+
+fn identified(violation: &Violation<'_>, subject: &Identity, peer: Option<&Identity>) -> serde_json::Value {
+    let mut out = Vec::new();
+    let event = Event { violation, seen_by: SeenBy::only(Source::Ebpf), subject, peer };
+    write_line(&mut out, &event).unwrap();
+    serde_json::from_slice(&out).unwrap()
+}
+
+/// An event in which every key is written, also two that exclude each other.
+fn fullest() -> serde_json::Value {
+    let subject =
+        Identity { container: Some(Arc::new(container())), how: How::Unknown(Unknown::PidReused), own: true };
+    identified(&full(), &subject, Some(&subject))
+}
+
+#[test]
+fn whose_it_was_is_told_as_far_as_it_is_known() {
+    let of =
+        |container: Option<Container>, how| Identity { container: container.map(Arc::new), how, own: false };
+    let bare = Container { id: "b".into(), ..Container::default() };
+    let uid_alone =
+        Container { pod: Some(Arc::new(Pod { uid: "u".into(), ..Pod::default() })), ..bare.clone() };
+    let whole = serde_json::json!({
+        "container": { "id": "a".repeat(64), "name": "app", "image": "i:1" },
+        "pod": { "uid": "u", "namespace": "shop", "name": "web-7d4b9c-x", "workload": "web", "workload_kind": "Deployment" },
+        "identified_by": "cgroup",
+    });
+    for (name, identity, want) in [
+        ("a pod", of(Some(container()), How::Cgroup), whole),
+        (
+            "a container",
+            of(Some(bare), How::Proc),
+            serde_json::json!({ "container": { "id": "b" }, "identified_by": "proc" }),
+        ),
+        (
+            "a pod without a name",
+            of(Some(uid_alone), How::Profile),
+            serde_json::json!({ "container": { "id": "b" }, "pod": { "uid": "u" }, "identified_by": "profile" }),
+        ),
+        ("the host", of(None, How::Host), serde_json::json!({ "identified_by": "host" })),
+        (
+            "nobody",
+            of(None, How::Unknown(Unknown::ProcessGone)),
+            serde_json::json!({ "identified_by": "unknown", "unidentified": "process_gone" }),
+        ),
+        ("a log", of(None, How::Unknown(Unknown::NotLookedFor)), serde_json::json!({})),
+    ] {
+        let mut object = identified(&denial(), &identity, None);
+        object
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| !["verdict", "class", "operation", "origin", "sources"].contains(&key.as_str()));
+        assert_eq!(object, want, "{name}");
+    }
+}
+
 #[test]
 fn every_key_that_is_written_is_kept() {
-    for key in object(&full()).as_object().unwrap().keys() {
+    for key in fullest().as_object().unwrap().keys() {
         assert!(OWN_KEYS.binary_search(&key.as_str()).is_ok(), "{key}");
     }
 }
@@ -165,11 +235,11 @@ fn every_key_that_is_written_is_kept() {
 fn lines_keep_to_the_published_schema() {
     let schema: serde_json::Value =
         serde_json::from_str(include_str!("../../../../docs/event.schema.json")).unwrap();
-    for key in object(&full()).as_object().unwrap().keys() {
+    for key in fullest().as_object().unwrap().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key} is in the schema");
     }
     for key in schema["properties"].as_object().unwrap().keys() {
-        assert!(object(&full()).get(key).is_some(), "{key} is written");
+        assert!(fullest().get(key).is_some(), "{key} is written");
     }
     let mut schemas = boon::Schemas::new();
     let mut compiler = boon::Compiler::new();
@@ -178,13 +248,13 @@ fn lines_keep_to_the_published_schema() {
     let schema = compiler.compile("event.json", &mut schemas).unwrap();
 
     let bytes = Violation { name: Some(b"\xff"), others: &[(b"bus", b"\xff"), (b"bus", b"")], ..full() };
-    for (name, violation) in [("least", denial()), ("most", full()), ("bytes", bytes)] {
-        let object = object(&violation);
+    let rows = [("least", object(&denial())), ("most", fullest()), ("bytes", object(&bytes))];
+    for (name, object) in rows {
         if let Err(error) = schemas.validate(&object, schema) {
             panic!("{name}: {error}\n{object}");
         }
     }
-    let mut broken = object(&full());
+    let mut broken = fullest();
     broken["verdict"] = "refused".into();
     assert!(schemas.validate(&broken, schema).is_err(), "the schema refuses what it does not know");
 }

@@ -1,7 +1,10 @@
 //! The labels of the event metrics: which there are, and what an event's are. The one place that knows.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use crate::config::{MetricLabel, MetricLabels};
+use crate::identity::{Container, Pod};
 use crate::merge::Event;
 use crate::output::escape::escape;
 use crate::record::{self, Class, Verdict};
@@ -11,6 +14,9 @@ const OTHER: &str = "__other__";
 
 /// A label value's limit in bytes. Kubernetes allows 253 for its names; only a made-up profile is longer.
 const VALUE_LIMIT: usize = 256;
+
+/// Of what belongs to none.
+static NO_POD: LazyLock<Pod> = LazyLock::new(Pod::default);
 
 /// A label of the event metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +47,25 @@ pub(super) const OF_EVENTS: &[Label] = &[
 pub(super) const OF_LAST_EVENT: &[Label] =
     &[Label::Verdict, Label::Profile, Label::Namespace, Label::Workload, Label::Pod, Label::Container];
 
+/// Those of `all` that are wanted, in their order.
+pub(super) fn chosen(all: &[Label], wanted: &MetricLabels) -> Box<[Label]> {
+    all.iter().copied().filter(|label| label.choice().is_none_or(|label| wanted.has(label))).collect()
+}
+
 impl Label {
+    /// What it is called where it can be chosen; none for what is always there.
+    const fn choice(self) -> Option<MetricLabel> {
+        match self {
+            Self::Verdict | Self::Class => None,
+            Self::Operation => Some(MetricLabel::Operation),
+            Self::Profile => Some(MetricLabel::Profile),
+            Self::Namespace => Some(MetricLabel::Namespace),
+            Self::Workload => Some(MetricLabel::Workload),
+            Self::Pod => Some(MetricLabel::Pod),
+            Self::Container => Some(MetricLabel::Container),
+        }
+    }
+
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
@@ -63,25 +87,46 @@ pub(super) struct Values<'a> {
     class: Class,
     operation: &'static str,
     profile: Cow<'a, str>,
-    namespace: &'a str,
-    workload: &'a str,
-    pod: &'a str,
-    container: &'a str,
+    namespace: Cow<'a, str>,
+    workload: Cow<'a, str>,
+    pod: Cow<'a, str>,
+    container: Cow<'a, str>,
+    owner: Owner,
+}
+
+/// Whether a series ends some day, with what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The node: never.
+    Node,
+    /// A pod, of which at least the UID is known.
+    Pod,
+    /// A container outside of Kubernetes.
+    Container,
 }
 
 impl<'a> Values<'a> {
-    /// The labels of `event`. Whose event it is is not known at this stage: those four are empty.
+    /// The labels of `event`: all that is known of whose it is. A pod without a name goes by its UID, a
+    /// container without one by the start of its id.
     pub(super) fn of(event: &Event<'a>) -> Self {
         let violation = event.violation;
+        let container = event.subject.container.as_deref();
+        let pod = container.and_then(|container| container.pod.as_deref());
+        let known = pod.unwrap_or(&NO_POD);
         Self {
             verdict: violation.verdict,
             class: violation.class,
             operation: record::operation_label(violation.operation),
             profile: profile(violation.profile.unwrap_or_default(), violation.namespace),
-            namespace: "",
-            workload: "",
-            pod: "",
-            container: "",
+            namespace: text(&known.namespace),
+            workload: text(&known.workload),
+            pod: text(if known.name.is_empty() { &known.uid } else { &known.name }),
+            container: container.map(container_name).unwrap_or_default(),
+            owner: match (container, pod) {
+                (None, _) => Owner::Node,
+                (Some(_), Some(_)) => Owner::Pod,
+                (Some(_), None) => Owner::Container,
+            },
         }
     }
 
@@ -92,11 +137,17 @@ impl<'a> Values<'a> {
             class: self.class,
             operation: self.operation,
             profile: Cow::Borrowed(OTHER),
-            namespace: OTHER,
-            workload: OTHER,
-            pod: OTHER,
-            container: OTHER,
+            namespace: Cow::Borrowed(OTHER),
+            workload: Cow::Borrowed(OTHER),
+            pod: Cow::Borrowed(OTHER),
+            container: Cow::Borrowed(OTHER),
+            owner: Owner::Node,
         }
+    }
+
+    /// What these series end with.
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// The value of `label`.
@@ -106,12 +157,20 @@ impl<'a> Values<'a> {
             Label::Class => self.class.as_str(),
             Label::Operation => self.operation,
             Label::Profile => &self.profile,
-            Label::Namespace => self.namespace,
-            Label::Workload => self.workload,
-            Label::Pod => self.pod,
-            Label::Container => self.container,
+            Label::Namespace => &self.namespace,
+            Label::Workload => &self.workload,
+            Label::Pod => &self.pod,
+            Label::Container => &self.container,
         }
     }
+}
+
+fn text(value: &str) -> Cow<'_, str> {
+    escape(value.as_bytes(), VALUE_LIMIT)
+}
+
+fn container_name(container: &Container) -> Cow<'_, str> {
+    text(if container.name.is_empty() { container.short_id() } else { &container.name })
 }
 
 /// A profile as a label: the one that an author wrote, without complain mode's learning profiles, and told

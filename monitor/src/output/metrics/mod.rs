@@ -1,25 +1,29 @@
 //! The agent's numbers, as Prometheus reads them.
 
 mod agent;
+mod groups;
 mod labels;
 mod names;
 mod node;
+mod pods;
 mod process;
 mod series;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, TextEncoder};
 
+pub use self::groups::Presence;
 pub(super) use self::labels::profile as profile_label;
-use self::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values};
+use self::labels::{Label, Values};
 use self::names::Name;
 use self::series::{Counted, Series, Store};
 use crate::capture::Source;
+use crate::config::MetricLabels;
 use crate::ledger::Ledger;
 use crate::merge::Event;
 use crate::node::Node;
@@ -50,12 +54,21 @@ pub struct Metrics {
 impl Metrics {
     /// All at zero. Beyond `series_limit` series, events are counted under `__other__`.
     pub fn new(ledger: Arc<Ledger>, series_limit: usize) -> Result<Self, prometheus::Error> {
+        Self::with_labels(ledger, series_limit, &MetricLabels::default())
+    }
+
+    /// The same, of which the event metrics have only these labels.
+    pub fn with_labels(
+        ledger: Arc<Ledger>,
+        series_limit: usize,
+        wanted: &MetricLabels,
+    ) -> Result<Self, prometheus::Error> {
         let options =
             HistogramOpts::new(names::LATENCY.name, names::LATENCY.help).buckets(LATENCY_BUCKETS.to_vec());
         let latency = HistogramVec::new(options, &["source"])?;
         Ok(Self {
             ledger,
-            store: Mutex::new(Store::new(series_limit)),
+            store: Mutex::new(Store::new(series_limit, wanted)),
             node_events: Default::default(),
             series_limit,
             series_dropped: AtomicU64::new(0),
@@ -89,12 +102,18 @@ impl Metrics {
         };
         let time = violation.time.unwrap_or_else(since_epoch);
         self.node_event(violation.verdict, violation.class).fetch_add(1, Ordering::Relaxed);
-        if self.store().count(&Values::of(event), time) == Counted::AmongTheRest {
+        if self.store().count(&Values::of(event), time, Instant::now()) == Counted::AmongTheRest {
             self.series_dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some((latency, time)) = latency.zip(violation.time) {
             latency.observe(since_epoch().saturating_sub(time) as f64 / 1e9);
         }
+    }
+
+    /// Removes the series of pods that have been gone for long enough. `presence` tells of one, by namespace
+    /// and name.
+    pub fn sweep(&self, now: Instant, presence: impl Fn(&str, &str) -> Presence) {
+        self.store().sweep(now, presence);
     }
 
     /// The metrics as text of exposition format 0.0.4.
@@ -107,6 +126,7 @@ impl Metrics {
         if let Some(node) = self.node.get() {
             families.extend(node::families(node));
         }
+        families.extend(pods::families(self.ledger.pods()));
         families.extend(process::families());
         // The encoder takes a family without series for a mistake.
         families.retain(|family| !family.get_metric().is_empty());
@@ -122,14 +142,14 @@ impl Metrics {
     }
 
     fn event_families(&self) -> Vec<MetricFamily> {
-        let (events, latest) = {
+        let ((event_labels, events), (latest_labels, latest)) = {
             let store = self.store();
             (store.events(), store.latest())
         };
         let series = events.len() + latest.len();
         vec![
-            rows(names::EVENTS, MetricType::COUNTER, OF_EVENTS, events, |tally| tally.count() as f64),
-            rows(names::LAST_EVENT, MetricType::GAUGE, OF_LAST_EVENT, latest, series::Latest::seconds),
+            rows(names::EVENTS, MetricType::COUNTER, &event_labels, events, |tally| tally.count() as f64),
+            rows(names::LAST_EVENT, MetricType::GAUGE, &latest_labels, latest, series::Latest::seconds),
             counters(
                 names::NODE_EVENTS,
                 Verdict::ALL.into_iter().flat_map(|verdict| {

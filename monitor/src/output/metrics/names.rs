@@ -91,6 +91,21 @@ pub(super) const LEFT_OUT: Name = name(
     "aa_monitor_inventory_left_out",
     "Profiles and containers of this node that have no series of their own because there are too many.",
 );
+pub(super) const POD_SOURCE_UP: Name =
+    name("aa_monitor_pod_source_up", "1 while the source that pods are known from answers, otherwise 0.");
+pub(super) const POD_SOURCE_FAILURES: Name = name(
+    "aa_monitor_pod_source_failures_total",
+    "Requests that the source of pods refused or did not answer, and watches that broke off.",
+);
+pub(super) const PODS: Name = name("aa_monitor_pods", "Pods on this node that are known by name.");
+pub(super) const PODS_REFUSED: Name = name(
+    "aa_monitor_pods_refused_total",
+    "Pods and containers that were not taken in because there were too many.",
+);
+pub(super) const NAME_WAITS: Name = name(
+    "aa_monitor_name_waits_total",
+    "Events of containers that had no name yet, by how the wait for it ended.",
+);
 
 pub(super) const CPU: Name = name("process_cpu_seconds_total", "User and system CPU time spent, in seconds.");
 pub(super) const OPEN_FDS: Name = name("process_open_fds", "Open file descriptors.");

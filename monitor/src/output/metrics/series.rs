@@ -3,17 +3,22 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
-use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values};
+use super::groups::{Group, Groups, Presence};
+use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values, chosen};
+use crate::config::MetricLabels;
 
 /// One series: its label values, in the order of its family's labels, and its number.
 #[derive(Debug)]
 pub(super) struct Series<T> {
     pub(super) values: Box<[Box<str>]>,
     pub(super) number: T,
+    /// What it ends with; none if it never does.
+    group: Option<Arc<Group>>,
 }
 
 /// The series of one metric.
@@ -21,13 +26,13 @@ pub(super) struct Series<T> {
 /// Keyed by a hash that is seeded anew in each process: profile names may be chosen by somebody who would
 /// like them to collide.
 struct Family<T> {
-    labels: &'static [Label],
+    labels: Box<[Label]>,
     hasher: RandomState,
     series: HashTable<Arc<Series<T>>>,
 }
 
 impl<T> Family<T> {
-    fn new(labels: &'static [Label]) -> Self {
+    fn new(labels: Box<[Label]>) -> Self {
         Self { labels, hasher: RandomState::default(), series: HashTable::new() }
     }
 
@@ -39,9 +44,9 @@ impl<T> Family<T> {
     }
 
     /// Adds a series that [`Self::find`] has not found.
-    fn add(&mut self, values: &Values<'_>, number: T) -> Arc<Series<T>> {
+    fn add(&mut self, values: &Values<'_>, number: T, group: Option<Arc<Group>>) -> Arc<Series<T>> {
         let values: Box<[Box<str>]> = self.labels.iter().map(|label| values.get(*label).into()).collect();
-        let series = Arc::new(Series { values, number });
+        let series = Arc::new(Series { values, number, group });
         let hash_of =
             |series: &Arc<Series<T>>| hash(&self.hasher, series.values.iter().map(|value| &**value));
         self.series.insert_unique(hash_of(&series), Arc::clone(&series), hash_of);
@@ -50,6 +55,11 @@ impl<T> Family<T> {
 
     fn all(&self) -> Vec<Arc<Series<T>>> {
         self.series.iter().cloned().collect()
+    }
+
+    /// Removes the series of groups that have ended.
+    fn sweep(&mut self) {
+        self.series.retain(|series| series.group.as_ref().is_none_or(|group| !group.ended()));
     }
 }
 
@@ -107,6 +117,7 @@ impl Latest {
 pub(super) struct Store {
     events: Family<Tally>,
     latest: Family<Latest>,
+    groups: Groups,
     limit: usize,
 }
 
@@ -120,37 +131,54 @@ pub(super) enum Counted {
 }
 
 impl Store {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { events: Family::new(OF_EVENTS), latest: Family::new(OF_LAST_EVENT), limit }
+    pub(super) fn new(limit: usize, wanted: &MetricLabels) -> Self {
+        Self {
+            events: Family::new(chosen(OF_EVENTS, wanted)),
+            latest: Family::new(chosen(OF_LAST_EVENT, wanted)),
+            groups: Groups::new(wanted),
+            limit,
+        }
     }
 
-    /// Counts one event that happened at `time`, nanoseconds since the epoch.
-    pub(super) fn count(&mut self, values: &Values<'_>, time: u64) -> Counted {
+    /// Counts one event that happened at `time`, nanoseconds since the epoch, and is counted at `now`.
+    pub(super) fn count(&mut self, values: &Values<'_>, time: u64, now: Instant) -> Counted {
         if let Some(series) = self.events.find(values) {
             series.number.add(time);
+            if let Some(group) = &series.group {
+                group.touch(now);
+            }
             return Counted::Itself;
         }
         // A new label set takes two series at most.
         if self.len() + 2 <= self.limit {
-            self.add(values, time);
+            self.add(values, time, now);
             return Counted::Itself;
         }
         // These may pass the limit, by as many as there are verdicts, classes and operations at most.
         let rest = values.of_the_rest();
         match self.events.find(&rest) {
             Some(series) => series.number.add(time),
-            None => self.add(&rest, time),
+            None => self.add(&rest, time, now),
         }
         Counted::AmongTheRest
     }
 
-    fn add(&mut self, values: &Values<'_>, time: u64) {
+    fn add(&mut self, values: &Values<'_>, time: u64, now: Instant) {
+        let group = self.groups.of(values, now);
         let latest = match self.latest.find(values) {
             Some(latest) => Arc::clone(latest),
-            None => self.latest.add(values, Latest(AtomicU64::new(time))),
+            None => self.latest.add(values, Latest(AtomicU64::new(time)), group.clone()),
         };
-        let tally = self.events.add(values, Tally { count: AtomicU64::new(0), latest });
+        let tally = self.events.add(values, Tally { count: AtomicU64::new(0), latest }, group);
         tally.number.add(time);
+    }
+
+    /// Removes the series of what has been gone for long enough.
+    pub(super) fn sweep(&mut self, now: Instant, presence: impl Fn(&str, &str) -> Presence) {
+        if self.groups.sweep(now, presence) {
+            self.events.sweep();
+            self.latest.sweep();
+        }
     }
 
     /// How many series there are.
@@ -158,13 +186,13 @@ impl Store {
         self.events.series.len() + self.latest.series.len()
     }
 
-    /// The series of `apparmor_events_total`.
-    pub(super) fn events(&self) -> Vec<Arc<Series<Tally>>> {
-        self.events.all()
+    /// The series of `apparmor_events_total`, and their labels.
+    pub(super) fn events(&self) -> (Box<[Label]>, Vec<Arc<Series<Tally>>>) {
+        (self.events.labels.clone(), self.events.all())
     }
 
-    /// The series of `apparmor_last_event_timestamp_seconds`.
-    pub(super) fn latest(&self) -> Vec<Arc<Series<Latest>>> {
-        self.latest.all()
+    /// The series of `apparmor_last_event_timestamp_seconds`, and their labels.
+    pub(super) fn latest(&self) -> (Box<[Label]>, Vec<Arc<Series<Latest>>>) {
+        (self.latest.labels.clone(), self.latest.all())
     }
 }

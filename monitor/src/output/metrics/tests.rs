@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::{Container, How, Identity, Pod};
 use crate::ledger::{Attached, Hook, Loss};
 use crate::merge::SeenBy;
 use crate::record::Violation;
@@ -78,6 +79,11 @@ fn every_row_whose_labels_are_known_exists_from_the_start() {
         ("aa_monitor_events_received_total", Source::ALL.len()),
         ("aa_monitor_events_lost_total", Loss::ALL.len()),
         ("aa_monitor_event_latency_seconds_count", Source::ALL.len()),
+        ("aa_monitor_pod_source_up", 2),
+        ("aa_monitor_pod_source_failures_total", 2),
+        ("aa_monitor_pods", 1),
+        ("aa_monitor_pods_refused_total", 1),
+        ("aa_monitor_name_waits_total", 3),
         ("aa_monitor_build_info", 1),
         ("aa_monitor_kube_events_total", 4),
         ("aa_monitor_series", 1),
@@ -182,4 +188,151 @@ fn the_documentation_has_every_metric_and_every_way_to_lose() {
         let (_, stage, reason) = loss.labels();
         assert!(page.contains(&format!("| `{stage}` | `{reason}` |")), "{stage} {reason}");
     }
+}
+
+/// An event of a container, on a clock of its own.
+fn observe_of(metrics: &Metrics, container: Container, now: Instant) {
+    let violation = denial(b"open", b"web");
+    let subject = Identity { container: Some(Arc::new(container)), how: How::Cgroup, own: false };
+    let event = Event { violation: &violation, seen_by: SeenBy::default(), subject: &subject, peer: None };
+    metrics.store().count(&Values::of(&event), 1, now);
+}
+
+fn container(namespace: &str, pod: &str, name: &str) -> Container {
+    let known = Pod {
+        uid: "5ba10e3e".into(),
+        namespace: namespace.into(),
+        name: pod.into(),
+        workload: pod.trim_end_matches("-x").into(),
+        ..Pod::default()
+    };
+    Container {
+        id: "0123456789abcdef".into(),
+        name: name.into(),
+        pod: Some(Arc::new(known)),
+        ..Container::default()
+    }
+}
+
+#[test]
+fn labels_tell_whose_it_was_as_far_as_it_is_known() {
+    let without_pod = |name: &str| Container { pod: None, ..container("", "", name) };
+    for (name, container, want) in [
+        (
+            "a pod",
+            container("shop", "web-x", "app"),
+            r#"namespace="shop",workload="web",pod="web-x",container="app""#,
+        ),
+        (
+            "no name yet",
+            container("shop", "web-x", ""),
+            r#"namespace="shop",workload="web",pod="web-x",container="0123456789ab""#,
+        ),
+        (
+            "a UID",
+            container("", "", ""),
+            r#"namespace="",workload="",pod="5ba10e3e",container="0123456789ab""#,
+        ),
+        ("a container", without_pod("db"), r#"namespace="",workload="",pod="",container="db""#),
+        ("hostile", without_pod("a\"\n"), r#"namespace="",workload="",pod="",container="a\"\\x0a""#),
+    ] {
+        let metrics = metrics(100);
+        observe_of(&metrics, container, Instant::now());
+        for metric in ["apparmor_events_total", "apparmor_last_event_timestamp_seconds"] {
+            let lines = lines(&metrics, metric).concat();
+            assert!(lines.contains(want), "{name}: {lines}");
+        }
+    }
+}
+
+#[test]
+fn a_label_that_is_not_wanted_is_not_there() {
+    for (wanted, labels, last) in [
+        ("none", r#"verdict="denied",class="file""#, r#"verdict="denied""#),
+        ("pod", r#"verdict="denied",class="file",pod="web-x""#, r#"verdict="denied",pod="web-x""#),
+        (
+            "namespace,workload,profile",
+            r#"verdict="denied",class="file",profile="web",namespace="shop",workload="web""#,
+            r#"verdict="denied",profile="web",namespace="shop",workload="web""#,
+        ),
+    ] {
+        let metrics = Metrics::with_labels(Arc::default(), 100, &wanted.parse().unwrap()).unwrap();
+        for name in ["app", "side"] {
+            observe_of(&metrics, container("shop", "web-x", name), Instant::now());
+        }
+        assert_eq!(
+            lines(&metrics, "apparmor_events_total"),
+            [format!("apparmor_events_total{{{labels}}} 2")]
+        );
+        let line = lines(&metrics, "apparmor_last_event_timestamp_seconds").concat();
+        assert!(line.starts_with(&format!("apparmor_last_event_timestamp_seconds{{{last}}} ")), "{line}");
+    }
+}
+
+#[test]
+fn series_end_five_minutes_after_their_pod_and_its_last_event() {
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+    let start = Instant::now();
+    let metrics = metrics(100);
+    let pods = || {
+        let mut pods: Vec<_> = lines(&metrics, "apparmor_events_total")
+            .iter()
+            .map(|line| line.split("pod=\"").nth(1).unwrap().split('"').next().unwrap().to_owned())
+            .collect();
+        pods.sort();
+        pods.join(" ")
+    };
+    let present = |here: &'static str| {
+        move |_: &str, pod: &str| match pod {
+            "unsure" => Presence::Unknown,
+            pod if here.split(' ').any(|here| here == pod) => Presence::Here,
+            _ => Presence::Gone,
+        }
+    };
+    for pod in ["stays", "job", "unsure"] {
+        observe_of(&metrics, container("shop", pod, "app"), start);
+    }
+    observe(&metrics, &denial(b"open", b"of the host"));
+    metrics.sweep(start + 600 * MINUTE / 10, present("stays job"));
+    assert_eq!(pods(), " job stays unsure", "however long a pod is quiet");
+    let gone = start + 100 * MINUTE;
+    metrics.sweep(gone, present("stays"));
+    metrics.sweep(gone + 5 * MINUTE - MINUTE / 60, present("stays"));
+    assert_eq!(pods(), " job stays unsure");
+    metrics.sweep(gone + 5 * MINUTE, present("stays"));
+    assert_eq!(pods(), " stays unsure");
+    assert_eq!(lines(&metrics, "apparmor_last_event_timestamp_seconds").len(), 3);
+
+    // A late event is seen, and does not stay for ever.
+    let late = gone + 6 * MINUTE;
+    observe_of(&metrics, container("shop", "job", "app"), late);
+    metrics.sweep(late, present("stays"));
+    assert_eq!(pods(), " job stays unsure");
+    observe_of(&metrics, container("shop", "job", "app"), late + 3 * MINUTE);
+    metrics.sweep(late + 5 * MINUTE, present("stays"));
+    assert_eq!(pods(), " job stays unsure", "five minutes after the last event");
+    metrics.sweep(late + 8 * MINUTE, present("stays"));
+    assert_eq!(pods(), " stays unsure");
+
+    // A pod that comes back under its name begins anew; what nobody knows of ends after six hours.
+    metrics.sweep(start + 359 * MINUTE, present("stays"));
+    assert_eq!(pods(), " stays unsure");
+    metrics.sweep(start + 360 * MINUTE, present("stays"));
+    assert_eq!(pods(), " stays");
+    assert_eq!(sum(&metrics, "aa_monitor_series"), 4.0);
+}
+
+#[test]
+fn a_pod_that_comes_back_in_time_keeps_its_series() {
+    let start = Instant::now();
+    let metrics = metrics(100);
+    let minutes = |minutes: u64| start + std::time::Duration::from_secs(60 * minutes);
+    observe_of(&metrics, container("shop", "db-0", "db"), start);
+    metrics.sweep(minutes(10), |_, _| Presence::Gone);
+    metrics.sweep(minutes(12), |_, _| Presence::Here);
+    metrics.sweep(minutes(16), |_, _| Presence::Gone);
+    metrics.sweep(minutes(20), |_, _| Presence::Gone);
+    assert_eq!(sum(&metrics, "apparmor_events_total"), 1.0);
+    metrics.sweep(minutes(21), |_, _| Presence::Gone);
+    assert_eq!(sum(&metrics, "apparmor_events_total"), 0.0);
 }
