@@ -10,7 +10,7 @@ use anyhow::Context;
 
 fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|cli| match cli.command {
-        Command::Run(args) => run(args),
+        Command::Run(args) => run(*args),
         Command::Replay(args) => args.run(),
         Command::Completions { shell } => cli::print_completions(shell, &mut stdout()),
     });

@@ -9,4 +9,5 @@
 mod agent;
 mod configuration;
 mod corpus;
+mod kubernetes;
 mod running;
