@@ -40,7 +40,8 @@ fn written(requests: &[Request]) -> usize {
 #[test]
 fn what_a_pod_asks_for_in_vain_is_a_metric_an_event_and_a_line_of_the_log() {
     let server = server();
-    let strict = Pod::new("strict", "db-0", "uid-2").annotation(ANNOTATION, "unconfined").container("app", "");
+    let strict =
+        Pod::new("strict", "db-0", "uid-2").annotation(ANNOTATION, "unconfined").container("app", "");
     server.apply(&Resource::PODS, strict.json());
     let file = kubeconfig(&server);
     let mut agent = start(&file, &["--allowed-profiles", "strict=runtime/default"]);
