@@ -12,6 +12,7 @@ use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
 use crate::capture::ebpf::{Attach, EbpfOptions};
 use crate::capture::{self, Choice, Printed, Source};
+use crate::cluster::Cluster;
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
 use crate::config::{Config, PodSourceChoice, SourceChoice};
@@ -21,7 +22,7 @@ use crate::identity::pods::{self, Pods, client, index};
 use crate::identity::resolver::Resolver;
 use crate::identity::runtime::Runtimes;
 use crate::ledger::Ledger;
-use crate::node::{self, Hierarchy};
+use crate::node::{self, Hierarchy, Node};
 use crate::output::metrics::Presence;
 use crate::output::{Outputs, http, live};
 use crate::pipeline::Pipeline;
@@ -49,6 +50,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         }
     };
     let outputs = Arc::new(Outputs::new(&config, &ledger)?);
+    let node = Arc::new(Node::default());
+    outputs.metrics().tell_of_node(Arc::clone(&node));
     let pages = Arc::new(http::Pages::new(Arc::clone(outputs.metrics())));
     // The address that was got: port 0 asks for any.
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -87,14 +90,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
+    let cluster = Cluster::start(&config, &node, &pods, &outputs).await;
     // After the sources: a cgroup that is made while the tree is walked is told of by both.
     let limits = Limits { keep: config.keep_gone.duration(), ..Limits::default() };
     let resolver = Resolver::new(Arc::clone(&ledger), Hierarchy::of_node(), limits);
     let (sink, settler) = (Arc::clone(&outputs), Arc::clone(&outputs));
+    let profiles = Arc::clone(&node.profiles);
     let names = Names::new(pods, Runtimes::new("/"));
-    let pipeline =
-        Pipeline::new(Arc::clone(&ledger), streams.both, resolver, names, move |event| sink.observe(event))
-            .settling(move |receipt| settler.settle(receipt));
+    let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both, resolver, names, move |event| {
+        profiles.observe(event.violation);
+        sink.observe(event);
+    })
+    .settling(move |receipt| settler.settle(receipt));
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -108,6 +115,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             tracing::error!("the pipeline failed: {panicked}");
         }
         outputs.close().await;
+        cluster.close().await;
     };
     if timeout(DRAIN_LIMIT, drained).await.is_err() {
         tracing::warn!(limit = ?DRAIN_LIMIT, "not all events could be counted and printed before the end");

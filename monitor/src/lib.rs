@@ -7,12 +7,14 @@
 //! kernel     what      who         once     metrics, JSON, table
 //! ```
 //!
-//! Around them: [`cli`] and [`config`] (what was asked for), [`ledger`] (what was lost), [`state`] (what one
-//! agent leaves to the next), [`shutdown`] (when to stop) and [`agent`], which starts and stops the stages.
+//! Around them: [`node`] and [`cluster`] (how the node's containers are confined, and who is told), [`cli`]
+//! and [`config`] (what was asked for), [`ledger`] (what was lost), [`state`] (what one agent leaves to the
+//! next), [`shutdown`] (when to stop) and [`agent`], which starts and stops the stages.
 
 pub mod agent;
 pub mod capture;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod identity;
 pub mod ledger;

@@ -12,7 +12,7 @@ use anyhow::Context;
 fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|cli| {
         match cli.command {
-            Command::Run(args) => run(args),
+            Command::Run(args) => run(*args),
             Command::Replay(args) => args.run(),
             Command::Tail(args) => args.run(),
             Command::Status(args) => args.run(),

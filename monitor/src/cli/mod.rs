@@ -41,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent: capture violations, count each once, serve /metrics
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
     /// Show the events that the agent on this node sees, the last ones and those to come

@@ -16,6 +16,9 @@ pub use self::labels::{MetricLabel, MetricLabels};
 pub use self::period::Period;
 pub use self::settings::{LogLevel, OutputFormat, PodSourceChoice, Settings, SourceChoice};
 pub use self::size::Size;
+use crate::node::confinement::allowed::Allowed;
+use crate::node::confinement::compare::RuntimeDefaults;
+use crate::output::kube_events::KubeEventsChoice;
 
 /// The file that is read when none is named; it need not exist.
 pub const DEFAULT_FILE: &str = "/etc/aa-monitor/config.toml";
@@ -60,6 +63,16 @@ pub struct Config {
     pub no_pin: bool,
     /// The Unix socket at which tail, status and suggest are answered.
     pub socket: PathBuf,
+    /// Which Kubernetes Events are written, where there is an API server.
+    pub kube_events: KubeEventsChoice,
+    /// Which profiles pods may ask for without being told of; any when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_profiles: Option<Allowed>,
+    /// What the container runtime's default profile may be called.
+    pub default_profiles: RuntimeDefaults,
+    /// Which loaded profiles become labels of the node; none when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_labels: Option<String>,
     /// Which labels they have.
     pub metric_labels: MetricLabels,
     /// Where pods are known from.
@@ -94,6 +107,10 @@ impl Default for Config {
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             no_pin: false,
             socket: DEFAULT_SOCKET.into(),
+            kube_events: KubeEventsChoice::Denied,
+            allowed_profiles: None,
+            default_profiles: RuntimeDefaults::default(),
+            node_labels: None,
             metric_labels: MetricLabels::default(),
             pod_source: PodSourceChoice::Auto,
             node_name: None,
@@ -161,6 +178,10 @@ impl Config {
             pin_dir,
             no_pin,
             socket,
+            kube_events,
+            allowed_profiles,
+            default_profiles,
+            node_labels,
             metric_labels,
             pod_source,
             node_name,
@@ -183,6 +204,10 @@ impl Config {
             pin_dir: pin_dir.unwrap_or(default.pin_dir),
             no_pin: no_pin.unwrap_or(default.no_pin),
             socket: socket.unwrap_or(default.socket),
+            kube_events: kube_events.unwrap_or(default.kube_events),
+            allowed_profiles,
+            default_profiles: default_profiles.unwrap_or(default.default_profiles),
+            node_labels,
             metric_labels: metric_labels.unwrap_or(default.metric_labels),
             pod_source: pod_source.unwrap_or(default.pod_source),
             node_name,

@@ -13,6 +13,9 @@ use super::period::Period;
 use super::size::Size;
 use crate::capture::Source;
 use crate::identity::pods::node_name;
+use crate::node::confinement::allowed::Allowed;
+use crate::node::confinement::compare::RuntimeDefaults;
+use crate::output::kube_events::KubeEventsChoice;
 
 /// Every setting, each of them optional.
 ///
@@ -67,6 +70,21 @@ pub struct Settings {
     /// Answer tail, status and suggest at this Unix socket [default: /run/aa-monitor/aa-monitor.sock]
     #[arg(long, env = "AA_MONITOR_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Which Kubernetes Events to write, where there is an API server [default: denied]
+    #[arg(long, env = "AA_MONITOR_KUBE_EVENTS", value_name = "WHICH")]
+    pub kube_events: Option<KubeEventsChoice>,
+
+    /// Tell of pods that ask for other AppArmor profiles: patterns with commas between them, NAMESPACE=PATTERN for one namespace
+    #[arg(long, env = "AA_MONITOR_ALLOWED_PROFILES", value_name = "PATTERNS")]
+    pub allowed_profiles: Option<Allowed>,
+
+    /// What the container runtime calls its default profile, patterns with commas between them [default: cri-containerd.apparmor.d,crio-default,docker-default,containers-default-*,nerdctl-default]
+    #[arg(long, env = "AA_MONITOR_DEFAULT_PROFILES", value_name = "PATTERNS")]
+    pub default_profiles: Option<RuntimeDefaults>,
+
+    /// Label this node with the loaded profiles that match; needs the permission to patch nodes
+    #[arg(long, env = "AA_MONITOR_NODE_LABELS", value_name = "PATTERN", value_parser = parse_pattern)]
+    pub node_labels: Option<String>,
     /// Labels of the event metrics beside verdict and class, or none [default: operation,profile,namespace,workload,pod,container]
     #[arg(long, env = "AA_MONITOR_METRIC_LABELS", value_name = "LABELS", value_parser = MetricLabels::from_str)]
     pub metric_labels: Option<MetricLabels>,
@@ -112,6 +130,10 @@ impl Settings {
             pin_dir: self.pin_dir.or(weaker.pin_dir),
             no_pin: self.no_pin.or(weaker.no_pin),
             socket: self.socket.or(weaker.socket),
+            kube_events: self.kube_events.or(weaker.kube_events),
+            allowed_profiles: self.allowed_profiles.or(weaker.allowed_profiles),
+            default_profiles: self.default_profiles.or(weaker.default_profiles),
+            node_labels: self.node_labels.or(weaker.node_labels),
             metric_labels: self.metric_labels.or(weaker.metric_labels),
             pod_source: self.pod_source.or(weaker.pod_source),
             node_name: self.node_name.or(weaker.node_name),
@@ -224,6 +246,13 @@ fn parse_queue_length(text: &str) -> Result<usize, String> {
 
 fn parse_series_limit(text: &str) -> Result<usize, String> {
     count_within(text, 100, 1_000_000)
+}
+
+fn parse_pattern(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected a pattern, such as k8s-* (or * for every profile)".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn parse_node_name(text: &str) -> Result<String, String> {

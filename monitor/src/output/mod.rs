@@ -5,8 +5,10 @@ pub(crate) mod escape;
 pub mod history;
 pub mod http;
 mod json;
+pub mod kube_events;
 pub mod live;
 pub mod metrics;
+pub mod node_labels;
 mod printer;
 mod report;
 mod summary;
@@ -20,13 +22,15 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use self::history::History;
+use self::kube_events::{KubeEvents, KubeEventsChoice};
 use self::live::Live;
 use self::metrics::Metrics;
 use self::printer::Printer;
 pub use self::report::{Report, ReportFormat};
 use crate::capture::{Printed, Receipt};
 use crate::config::Config;
-use crate::ledger::{Ledger, Loss};
+use crate::identity::pods::client;
+use crate::ledger::Ledger;
 use crate::merge::Event;
 use crate::state::{Journal, Left};
 
@@ -37,6 +41,7 @@ pub struct Outputs {
     printed: Option<Printed>,
     history: Arc<History>,
     live: Arc<Live>,
+    kube_events: Option<Arc<KubeEvents>>,
 }
 
 impl Outputs {
@@ -44,6 +49,13 @@ impl Outputs {
     pub fn new(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Self> {
         let metrics = Metrics::with_labels(Arc::clone(ledger), config.series_limit, &config.metric_labels)
             .context("cannot set up the metrics")?;
+        let metrics = Arc::new(metrics);
+        let choice = config.kube_events;
+        let wanted = choice != KubeEventsChoice::Off && client::configured(config.kubeconfig.as_deref());
+        let kube_events = wanted.then(|| Arc::new(KubeEvents::new(choice)));
+        if let Some(events) = &kube_events {
+            metrics.tell_of_kube_events(Arc::clone(events));
+        }
         let mut printed = None;
         let printer = Printer::start(config, Arc::clone(ledger), |events| {
             let (journal, left) = journal(&config.state_dir, events)?;
@@ -54,7 +66,7 @@ impl Outputs {
         let history = Arc::new(History::open(&config.state_dir));
         let live = Arc::new(Live::new(Arc::clone(&history)));
         metrics.show(Arc::clone(&history), Arc::clone(&live));
-        Ok(Self { metrics: Arc::new(metrics), printer, printed, history, live })
+        Ok(Self { metrics, printer, printed, history, live, kube_events })
     }
 
     /// Up to where an agent that was killed had printed, though it could not say so.
@@ -79,6 +91,9 @@ impl Outputs {
         if let Some(printer) = &self.printer {
             printer.print(event);
         }
+        if let Some(events) = &self.kube_events {
+            events.observe(event);
+        }
     }
 
     /// What has been violated so far.
@@ -94,6 +109,11 @@ impl Outputs {
     /// The numbers.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The Kubernetes Events, unless there shall be none.
+    pub fn kube_events(&self) -> Option<&Arc<KubeEvents>> {
+        self.kube_events.as_ref()
     }
 
     /// Is ready when all that was observed is printed. Nothing may be observed any more.

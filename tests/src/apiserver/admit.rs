@@ -1,11 +1,12 @@
 //! What may be stored: the place for a resource's own validation.
 //!
-//! A resource with rules gets a module beside this one, and a line in each of the two matches below.
+//! A resource with rules gets a module beside this one, and a line in each of the two functions at the end.
 
 use serde_json::Value;
 
 use super::Resource;
 use super::answer::Refusal;
+use super::events;
 use super::route::Route;
 use super::store::text;
 
@@ -34,10 +35,10 @@ pub(super) fn update(resource: &Resource, old: &Value, new: &Value) -> Result<()
     of_resource_updated(resource, old, new)
 }
 
-fn of_resource_created(_resource: &Resource, _object: &Value) -> Result<(), Refusal> {
-    Ok(())
+fn of_resource_created(resource: &Resource, object: &Value) -> Result<(), Refusal> {
+    if *resource == Resource::EVENTS { events::create(object) } else { Ok(()) }
 }
 
-fn of_resource_updated(_resource: &Resource, _old: &Value, _new: &Value) -> Result<(), Refusal> {
-    Ok(())
+fn of_resource_updated(resource: &Resource, old: &Value, new: &Value) -> Result<(), Refusal> {
+    if *resource == Resource::EVENTS { events::update(old, new) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@
 
 mod admit;
 mod answer;
+mod events;
 mod fault;
 mod list;
 mod log;

@@ -116,6 +116,13 @@ impl Pod {
     }
 }
 
+/// A pod that was applied, to be changed.
+impl From<Value> for Pod {
+    fn from(object: Value) -> Self {
+        Self(object)
+    }
+}
+
 fn containerd(id: &str) -> String {
     format!("containerd://{id}")
 }

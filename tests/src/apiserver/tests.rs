@@ -168,15 +168,15 @@ fn faults_happen_to_whom_they_are_meant_for_and_as_often() {
 #[test]
 fn writes_are_merged_refused_and_versioned() {
     let server = ApiServer::start().unwrap();
-    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
-    let event = r#"{"metadata":{"name":"e"},"note":"a","series":{"count":2}}"#;
-    let (status, created) = ask(&server, "POST", events, event);
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = r#"{"metadata":{"name":"e"},"note":"a","series":{"count":2}}"#;
+    let (status, created) = ask(&server, "POST", leases, lease);
     assert_eq!(
         (status, &created["apiVersion"], &created["kind"]),
-        (201, &json!("events.k8s.io/v1"), &json!("Event"))
+        (201, &json!("coordination.k8s.io/v1"), &json!("Lease"))
     );
-    assert_eq!(ask(&server, "POST", events, event).0, 409);
-    let one = format!("{events}/e");
+    assert_eq!(ask(&server, "POST", leases, lease).0, 409);
+    let one = format!("{leases}/e");
     let (status, patched) = ask(&server, "PATCH", &one, r#"{"series":{"count":3},"note":null}"#);
     assert_eq!((status, &patched["series"], patched.get("note")), (200, &json!({ "count": 3 }), None));
     let stale = r#"{"metadata":{"resourceVersion":"1"},"note":"b"}"#;
@@ -184,7 +184,8 @@ fn writes_are_merged_refused_and_versioned() {
     assert_eq!(ask(&server, "PATCH", &one, r#"{"metadata":{"uid":"x"}}"#).0, 422);
     assert_eq!(ask(&server, "DELETE", &one, "").0, 200);
     assert_eq!(ask(&server, "PATCH", &one, "{}").0, 404);
-    assert_eq!(server.all(&Resource::EVENTS), Vec::<Value>::new());
+    let stored = server.requests().into_iter().find_map(|request| request.resource).expect("a request");
+    assert_eq!(server.all(&stored), Vec::<Value>::new());
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod agent;
 mod configuration;
 mod corpus;
-mod replay;
+mod kubernetes;
 mod pods;
+mod replay;
 mod running;

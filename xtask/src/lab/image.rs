@@ -26,6 +26,10 @@ const MODULES: [&str; 8] = [
     "drivers/net/virtio_net",
 ];
 
+/// Of `tests/guest`.
+const PROFILES: [&str; 5] =
+    ["lab.profiles", "late.profiles", "k8s.profiles", "k8s-gone.profiles", "k8s-late.profiles"];
+
 /// Files that the acts work on: path, permissions, content.
 const LAB_FILES: [(&str, u32, &str); 8] = [
     ("lab/secret", 0o644, "not for everyone\n"),
@@ -58,7 +62,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
         archive.put(&format!("bin/{applet}"), Node::Link("busybox".into()));
     }
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
-    for profiles in ["lab.profiles", "late.profiles"] {
+    for profiles in PROFILES {
         let from = place::workspace().join("tests/guest").join(profiles);
         add_file(&mut archive, &from, &format!("etc/apparmor.d/{profiles}"))?;
     }

@@ -118,6 +118,11 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "kubernetes",
+        about: "containers that run as their pods asked, and others that do not: metrics and Events, exactly",
+        boots: &[Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
         boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],

@@ -8,6 +8,7 @@ use crate::identity::counts::Evicted;
 use crate::identity::{How, Unknown};
 use crate::ledger::{Attached, Ledger, Loss};
 use crate::node;
+use crate::output::kube_events::{KubeEvents, Tally};
 
 /// The ledger's books; call [`Ledger::refresh`] before.
 pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
@@ -70,4 +71,12 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
             )],
         ),
     ]
+}
+
+/// What became of Kubernetes Events; of none while there are none.
+pub(super) fn kube_events(events: Option<&KubeEvents>) -> MetricFamily {
+    let Tally { created, counted, suppressed, refused } = events.map(KubeEvents::tally).unwrap_or_default();
+    let results =
+        [("created", created), ("counted", counted), ("suppressed", suppressed), ("refused", refused)];
+    counters(names::KUBE_EVENTS, results.map(|(result, count)| (vec![("result", result)], count as f64)))
 }

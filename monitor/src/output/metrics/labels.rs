@@ -176,7 +176,7 @@ fn container_name(container: &Container) -> Cow<'_, str> {
 /// A profile as a label: the one that an author wrote, without complain mode's learning profiles, and told
 /// apart from a profile of the same name in another policy namespace, as AppArmor itself writes it
 /// (`:ns://profile`).
-fn profile<'a>(raw: &'a [u8], namespace: Option<&'a [u8]>) -> Cow<'a, str> {
+pub(in crate::output) fn profile<'a>(raw: &'a [u8], namespace: Option<&'a [u8]>) -> Cow<'a, str> {
     let base = record::profile_base(raw);
     match namespace.map(|namespace| namespace.strip_prefix(b"root//").unwrap_or(namespace)) {
         None | Some(b"" | b"root") => match base {

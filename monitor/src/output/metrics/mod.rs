@@ -5,6 +5,7 @@ mod groups;
 mod history;
 mod labels;
 mod names;
+mod node;
 mod pods;
 mod process;
 mod series;
@@ -18,6 +19,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{Histogram, HistogramOpts, HistogramVec, TextEncoder};
 
 pub use self::groups::Presence;
+pub(super) use self::labels::profile as profile_label;
 use self::labels::{Label, Values};
 use self::names::Name;
 use self::series::{Counted, Series, Store};
@@ -25,7 +27,9 @@ use crate::capture::Source;
 use crate::config::MetricLabels;
 use crate::ledger::Ledger;
 use crate::merge::Event;
+use crate::node::Node;
 use crate::output::history::History;
+use crate::output::kube_events::KubeEvents;
 use crate::output::live::Live;
 use crate::record::{Class, Origin, Verdict};
 
@@ -47,6 +51,8 @@ pub struct Metrics {
     latency_of_ebpf: Histogram,
     latency_of_audit: Histogram,
     shown: OnceLock<(Arc<History>, Arc<Live>)>,
+    node: OnceLock<Arc<Node>>,
+    kube_events: OnceLock<Arc<KubeEvents>>,
 }
 
 impl Metrics {
@@ -74,6 +80,8 @@ impl Metrics {
             latency_of_audit: latency.get_metric_with_label_values(&[Source::Audit.as_str()])?,
             latency,
             shown: OnceLock::new(),
+            node: OnceLock::new(),
+            kube_events: OnceLock::new(),
         })
     }
 
@@ -81,6 +89,17 @@ impl Metrics {
     pub fn show(&self, history: Arc<History>, live: Arc<Live>) {
         // Only the first ones: there is one of each.
         let _ = self.shown.set((history, live));
+    }
+
+    /// Tells of the node's state, too, from now on.
+    pub fn tell_of_node(&self, node: Arc<Node>) {
+        // There is one node; a second call would be about the same.
+        let _ = self.node.set(node);
+    }
+
+    /// Tells what becomes of Kubernetes Events, too, from now on.
+    pub fn tell_of_kube_events(&self, events: Arc<KubeEvents>) {
+        let _ = self.kube_events.set(events);
     }
 
     /// Counts `event`.
@@ -114,6 +133,10 @@ impl Metrics {
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
+        families.push(agent::kube_events(self.kube_events.get().map(Arc::as_ref)));
+        if let Some(node) = self.node.get() {
+            families.extend(node::families(node));
+        }
         families.extend(pods::families(self.ledger.pods()));
         families.extend(process::families());
         if let Some((history, live)) = self.shown.get() {

@@ -25,6 +25,38 @@ pub(super) const LAST_EVENT: Name = name(
 );
 pub(super) const ENABLED: Name =
     name("apparmor_enabled", "1 if the running kernel enforces AppArmor, otherwise 0.");
+pub(super) const FEATURES: Name = name(
+    "apparmor_features_info",
+    "1; the labels tell which policy ABI this kernel reads and which classes it mediates.",
+);
+pub(super) const PROFILES: Name =
+    name("apparmor_profiles", "Profiles that are loaded on this node, by mode; absent while not known.");
+pub(super) const PROFILE_INFO: Name =
+    name("apparmor_profile_info", "1 for each profile that is loaded on this node, with its mode.");
+pub(super) const POLICY_CHANGES: Name = name(
+    "apparmor_policy_changes_total",
+    "Records of profiles being loaded, replaced and removed on this node.",
+);
+pub(super) const CONFINEMENT_INFO: Name = name(
+    "apparmor_container_confinement_info",
+    "1 for each running container: what its pod asked for, and the profile it runs under.",
+);
+pub(super) const MISMATCH: Name = name(
+    "apparmor_container_profile_mismatch",
+    "1 for each running container that runs under another profile than the one it asked for.",
+);
+pub(super) const MISSING: Name = name(
+    "apparmor_pod_profile_missing",
+    "1 for each container of this node that asks for a profile which is not loaded.",
+);
+pub(super) const INVALID: Name = name(
+    "apparmor_container_profile_invalid",
+    "1 for each container of this node whose reference to a profile has no meaning.",
+);
+pub(super) const NOT_ALLOWED: Name = name(
+    "apparmor_container_profile_not_allowed",
+    "1 for each container of this node that asks for a profile which is not on the list.",
+);
 
 pub(super) const SOURCE_UP: Name = name("aa_monitor_source_up", "1 while the source delivers, otherwise 0.");
 pub(super) const RECEIVED: Name = name(
@@ -76,6 +108,14 @@ pub(super) const SERIES_LIMIT: Name = name(
 pub(super) const SERIES_DROPPED: Name = name(
     "aa_monitor_series_dropped_total",
     "Events counted under the label value __other__ because aa_monitor_series_limit was reached.",
+);
+pub(super) const KUBE_EVENTS: Name = name(
+    "aa_monitor_kube_events_total",
+    "What became of all that was to be told as Kubernetes Events, each once: created, counted in a series, suppressed by a limit, refused.",
+);
+pub(super) const LEFT_OUT: Name = name(
+    "aa_monitor_inventory_left_out",
+    "Profiles and containers of this node that have no series of their own because there are too many.",
 );
 pub(super) const POD_SOURCE_UP: Name =
     name("aa_monitor_pod_source_up", "1 while the source that pods are known from answers, otherwise 0.");

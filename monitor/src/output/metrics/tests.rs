@@ -85,6 +85,7 @@ fn every_row_whose_labels_are_known_exists_from_the_start() {
         ("aa_monitor_pods_refused_total", 1),
         ("aa_monitor_name_waits_total", 3),
         ("aa_monitor_build_info", 1),
+        ("aa_monitor_kube_events_total", 4),
         ("aa_monitor_series", 1),
         ("aa_monitor_series_limit", 1),
         ("aa_monitor_series_dropped_total", 1),

@@ -1,7 +1,9 @@
 //! The agent under test: started, asked, stopped.
 
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +24,34 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long loading and verifying the eBPF programs may take, on an emulated machine.
 const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 const UP: &str = "aa_monitor_source_up";
+
+/// What the chart's container may do beside what every process may: numbers of linux/capability.h, and why.
+const CAPABILITIES: [(u8, &str); 5] = [
+    (19, "SYS_PTRACE: the processes of others"),
+    (24, "SYS_RESOURCE: locked memory for maps before 5.11"),
+    (37, "AUDIT_READ: the audit stream"),
+    (38, "PERFMON: reading kernel memory in BPF programs"),
+    (39, "BPF: loading programs"),
+];
+
+/// Leaves [`CAPABILITIES`] to what is executed next, whose user is root.
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..64_u8 {
+        if CAPABILITIES.iter().any(|(kept, _)| *kept == number) {
+            continue;
+        }
+        #[expect(unsafe_code, reason = "nix has no call for it")]
+        // SAFETY: plain numbers; the kernel keeps nothing of them.
+        let end = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+        match io::Error::last_os_error().raw_os_error() {
+            _ if end == 0 => {}
+            // One that this kernel does not know.
+            Some(libc::EINVAL) => {}
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+    Ok(())
+}
 
 /// A running agent.
 #[derive(Debug)]
@@ -63,6 +93,42 @@ impl Agent {
     /// The agent's process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Starts the agent as the chart does: told of an API server and of its node's name, with the capabilities of
+    /// [`CAPABILITIES`] and no others.
+    pub(crate) fn start_in_cluster(kubeconfig: &str, node: &str) -> Result<Self> {
+        const KUBECONFIG: &str = "/tmp/kubeconfig";
+        std::fs::write(KUBECONFIG, kubeconfig).with_context(|| format!("writing {KUBECONFIG}"))?;
+        let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
+        let mut command = Command::new("/bin/aa-monitor");
+        command
+            .args(["run", "--listen", &format!("0.0.0.0:{PORT}")])
+            .args(["--allowed-profiles", "strict=runtime/default"])
+            .env("KUBECONFIG", KUBECONFIG)
+            .env("NODE_NAME", node)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        #[expect(unsafe_code, reason = "what root's exec gives is limited by the task itself")]
+        // SAFETY: the closure makes system calls and nothing else.
+        unsafe {
+            command.pre_exec(drop_capabilities);
+        }
+        Ok(Self(command.spawn().context("starting the agent")?))
+    }
+
+    /// Fails unless the agent may do what [`CAPABILITIES`] say, and nothing else.
+    pub(crate) fn check_capabilities(&self) -> Result<()> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let want = CAPABILITIES.iter().fold(0_u64, |mask, (number, _)| mask | 1 << number);
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+            let line = status.lines().find_map(|line| line.strip_prefix(set)).context("no such line")?;
+            let got = u64::from_str_radix(line.trim(), 16).with_context(|| format!("{set} {line}"))?;
+            let want = if matches!(set, "CapInh:" | "CapAmb:") { 0 } else { want };
+            ensure!(got == want, "{set} want {want:x}, got {got:x}");
+        }
+        Ok(())
     }
 
     /// Waits until `/readyz` says so.

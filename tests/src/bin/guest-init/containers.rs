@@ -125,6 +125,7 @@ fn bundle(id: &str, cgroup: &str, arguments: &[&str]) -> Result<PathBuf> {
     Ok(bundle)
 }
 
+/// Calls runc; answers what it says.
 pub(crate) fn runc(arguments: &[&str]) -> Result<String> {
     let (out, err) = ("/tmp/runc.out", "/tmp/runc.err");
     // Files, not pipes: the container inherits them and would keep a pipe open.

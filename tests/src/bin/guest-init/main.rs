@@ -17,6 +17,7 @@ mod cost;
 mod counters;
 mod identity;
 mod kernel_log;
+mod kubernetes;
 mod machine;
 mod oci;
 mod records;
@@ -70,6 +71,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "kubernetes" => kubernetes::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }

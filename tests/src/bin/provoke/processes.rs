@@ -22,6 +22,15 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("ptrace", "PID", One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty()))),
     ("swarm", "N PATH", Two(swarm)),
     ("pause", "SECONDS", One(pause)),
+    // Violates nothing: a container that stays.
+    (
+        "wait",
+        "",
+        Nothing(|| {
+            nix::unistd::pause();
+            Ok(())
+        }),
+    ),
     ("userns", "", Nothing(|| unshare(CloneFlags::CLONE_NEWUSER))),
     ("change_profile", "PROFILE", One(|to| tell("current", &format!("changeprofile {to}")))),
     ("change_onexec", "PROFILE", One(|to| tell("exec", &format!("exec {to}")))),
