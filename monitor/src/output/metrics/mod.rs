@@ -4,6 +4,7 @@ mod agent;
 mod labels;
 mod names;
 mod process;
+pub mod reference;
 mod series;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -26,6 +26,31 @@ pub(super) const LAST_EVENT: Name = name(
 pub(super) const ENABLED: Name =
     name("apparmor_enabled", "1 if the running kernel enforces AppArmor, otherwise 0.");
 
+pub(super) const SILENT_DENIALS: Name = name(
+    "apparmor_silent_denials_total",
+    "Denials that AppArmor did not report: explicit deny rules, and capability denials that it swallows as repeated.",
+);
+pub(super) const LAST_NEW_VIOLATION: Name = name(
+    "apparmor_profile_last_new_violation_timestamp_seconds",
+    "When this profile was last violated in a way not seen before, seconds since the epoch.",
+);
+pub(super) const DISTINCT_VIOLATIONS: Name =
+    name("apparmor_profile_distinct_violations", "Different violations of this profile that are remembered.");
+pub(super) const PROFILES: Name = name("apparmor_profiles", "Profiles loaded on this node, by mode.");
+pub(super) const PROFILE_INFO: Name = name("apparmor_profile_info", "1 for each loaded profile, with its mode.");
+pub(super) const CONFINEMENT_INFO: Name = name(
+    "apparmor_container_confinement_info",
+    "1 for each container: the profile that its pod asked for, and the one that its process runs under.",
+);
+pub(super) const PROFILE_MISMATCH: Name = name(
+    "apparmor_container_profile_mismatch",
+    "1 for each container that runs under another profile than its pod asked for.",
+);
+pub(super) const PROFILE_MISSING: Name = name(
+    "apparmor_pod_profile_missing",
+    "1 for each container that asks for a profile that is not loaded on this node.",
+);
+
 pub(super) const SOURCE_UP: Name = name("aa_monitor_source_up", "1 while the source delivers, otherwise 0.");
 pub(super) const RECEIVED: Name = name(
     "aa_monitor_events_received_total",
@@ -41,6 +66,17 @@ pub(super) const LATENCY: Name = name(
     "aa_monitor_event_latency_seconds",
     "From the moment in the kernel to the count, by the source that told first.",
 );
+pub(super) const UNATTRIBUTED: Name = name(
+    "aa_monitor_events_unattributed_total",
+    "Events whose container could not be found, by why not.",
+);
+pub(super) const RESOLUTIONS: Name =
+    name("aa_monitor_identity_resolutions_total", "Events by how it was found whose they are.");
+pub(super) const PODS: Name = name("aa_monitor_pods", "Pods of this node that are known at present.");
+pub(super) const POD_SOURCE_UP: Name =
+    name("aa_monitor_pod_source_up", "1 while the pods of this node are being watched, otherwise 0.");
+pub(super) const KUBE_EVENTS: Name =
+    name("aa_monitor_kube_events_total", "Kubernetes Events by what became of them.");
 pub(super) const BUILD_INFO: Name = name("aa_monitor_build_info", "1; the labels tell which agent this is.");
 pub(super) const SERIES: Name = name("aa_monitor_series", "Series of the event metrics at present.");
 pub(super) const SERIES_LIMIT: Name = name(

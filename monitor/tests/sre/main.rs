@@ -1,0 +1,10 @@
+//! What an SRE imports, held against the metrics that the agent serves: the reference in docs/metrics.md,
+//! dashboards, rules and every document that spells a metric.
+
+mod catalogue;
+mod dashboards;
+mod documents;
+mod place;
+mod promql;
+mod reference;
+mod rules;
