@@ -8,17 +8,17 @@ use super::promql;
 use super::rules;
 
 /// Names of labels.
-pub type Labels = BTreeSet<String>;
+pub(crate) type Labels = BTreeSet<String>;
 
 /// What Prometheus adds to every sample of a target; `node` by the relabelling that docs/metrics.md asks for.
 const TARGET: [&str; 3] = ["instance", "job", "node"];
 
 /// Metrics by name, with their labels.
-pub struct Catalogue(BTreeMap<String, Labels>);
+pub(crate) struct Catalogue(BTreeMap<String, Labels>);
 
 impl Catalogue {
     /// What the agent serves and what Prometheus itself knows of a target.
-    pub fn of_the_agent() -> Self {
+    pub(crate) fn of_the_agent() -> Self {
         let mut metrics = BTreeMap::new();
         let mut add = |name: String, labels: &[&str]| {
             metrics.insert(name, labels.iter().chain(&TARGET).map(|&label| label.to_owned()).collect());
@@ -37,7 +37,7 @@ impl Catalogue {
     }
 
     /// The same, with what the recording rules make of it.
-    pub fn with_rules() -> Self {
+    pub(crate) fn with_rules() -> Self {
         let mut catalogue = Self::of_the_agent();
         for rule in rules::all().into_iter().filter(|rule| rule.record.is_some()) {
             let name = rule.record.unwrap();
@@ -49,7 +49,7 @@ impl Catalogue {
     }
 
     /// The labels of a metric.
-    pub fn labels(&self, name: &str) -> Option<&Labels> {
+    pub(crate) fn labels(&self, name: &str) -> Option<&Labels> {
         self.0.get(name)
     }
 }

@@ -9,7 +9,7 @@ use promql_parser::parser::{
 use super::catalogue::{Catalogue, Labels};
 
 /// The labels of the result of `text`, or what is wrong with it.
-pub fn labels(text: &str, catalogue: &Catalogue) -> Result<Labels, String> {
+pub(crate) fn labels(text: &str, catalogue: &Catalogue) -> Result<Labels, String> {
     let expression = parser::parse(text).map_err(|why| format!("{why} in {text}"))?;
     of(&expression, catalogue).map_err(|why| format!("{why} in {text}"))
 }
@@ -132,8 +132,14 @@ fn what_does_not_exist_is_found() {
         ("topk(3, sum by (pod) (apparmor_events_total))", Ok("pod")),
         ("sum without (le) (aa_monitor_event_latency_seconds_bucket)", Ok("instance job node source")),
         ("sum(apparmor_enabled) * on () group_left () aa_monitor_series", Ok("")),
-        ("apparmor_enabled * on (node) group_left (version) aa_monitor_build_info", Ok("instance job node version")),
-        ("time() - apparmor_last_event_timestamp_seconds{pod!=\"\"} < 600", Ok("container instance job namespace node pod profile verdict workload")),
+        (
+            "apparmor_enabled * on (node) group_left (version) aa_monitor_build_info",
+            Ok("instance job node version"),
+        ),
+        (
+            "time() - apparmor_last_event_timestamp_seconds{pod!=\"\"} < 600",
+            Ok("container instance job namespace node pod profile verdict workload"),
+        ),
         ("apparmor_event_total", Err("no metric is called apparmor_event_total")),
         ("aa_monitor_event_latency_seconds", Err("no metric is called")),
         ("apparmor_events_total{path=\"/x\"}", Err("no label path")),

@@ -8,18 +8,17 @@ use aa_monitor::output::metrics::reference::METRICS;
 use super::place;
 
 const PAGE: &str = "docs/metrics.md";
-const BEGIN: &str =
-    "<!-- reference: begin; generated from monitor/src/output/metrics/reference.rs, see CONTRIBUTING.md -->\n";
+const BEGIN: &str = "<!-- reference: begin; generated from monitor/src/output/metrics/reference.rs, see CONTRIBUTING.md -->\n";
 const END: &str = "<!-- reference: end -->\n";
 
 fn table() -> String {
-    let mut table = String::from(
-        "| metric | type | labels | what | series a node, at most |\n|---|---|---|---|---|\n",
-    );
+    let mut table =
+        String::from("| metric | type | labels | what | series a node, at most |\n|---|---|---|---|---|\n");
     for metric in METRICS {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let (kind, labels) = (metric.kind.as_str(), labels.join(" "));
-        let _ = writeln!(table, "| `{}` | {kind} | {labels} | {} | {} |", metric.name, metric.help, metric.bound);
+        let _ =
+            writeln!(table, "| `{}` | {kind} | {labels} | {} | {} |", metric.name, metric.help, metric.bound);
     }
     table
 }

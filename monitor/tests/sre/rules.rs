@@ -10,17 +10,17 @@ use super::{place, promql};
 /// A recording or an alerting rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
-    pub record: Option<String>,
-    pub alert: Option<String>,
-    pub expr: String,
+pub(crate) struct Rule {
+    pub(crate) record: Option<String>,
+    pub(crate) alert: Option<String>,
+    pub(crate) expr: String,
     #[serde(rename = "for")]
     #[expect(dead_code, reason = "promtool reads it")]
     wait: Option<String>,
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -34,10 +34,11 @@ struct File {
 }
 
 /// All rules of dashboards/rules.
-pub fn all() -> Vec<Rule> {
+pub(crate) fn all() -> Vec<Rule> {
     let files = place::files("dashboards/rules", ".yaml");
     let groups = files.iter().flat_map(|file| {
-        let file: File = serde_saphyr::from_str(&place::read(file)).unwrap_or_else(|why| panic!("{file}: {why}"));
+        let file: File =
+            serde_saphyr::from_str(&place::read(file)).unwrap_or_else(|why| panic!("{file}: {why}"));
         file.groups
     });
     groups.flat_map(|group| group.rules).collect()
@@ -160,12 +161,18 @@ fn each_alert_is_tested_to_fire_and_to_stay_silent_in_each_case() {
             let whole = found.iter().flat_map(|test| &test.alert_rule_test);
             let whole: Vec<_> = whole.filter(|test| test.alertname == alert).collect();
             let counted = format!("count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}})");
-            let counted = found.iter().flat_map(|test| &test.promql_expr_test).filter(|test| test.expr == counted).count();
+            let counted = found
+                .iter()
+                .flat_map(|test| &test.promql_expr_test)
+                .filter(|test| test.expr == counted)
+                .count();
             assert!(whole.len() + counted > 0, "no test is called \"{name}\"");
             match case {
                 // With every label and annotation, as a person gets it.
                 "fires" => assert!(whole.iter().any(|test| !test.exp_alerts.is_empty()), "{name}"),
-                "silent" => assert!(counted == 0 && whole.iter().all(|test| test.exp_alerts.is_empty()), "{name}"),
+                "silent" => {
+                    assert!(counted == 0 && whole.iter().all(|test| test.exp_alerts.is_empty()), "{name}")
+                }
                 _ => {}
             }
         }

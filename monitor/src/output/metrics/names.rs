@@ -37,7 +37,8 @@ pub(super) const LAST_NEW_VIOLATION: Name = name(
 pub(super) const DISTINCT_VIOLATIONS: Name =
     name("apparmor_profile_distinct_violations", "Different violations of this profile that are remembered.");
 pub(super) const PROFILES: Name = name("apparmor_profiles", "Profiles loaded on this node, by mode.");
-pub(super) const PROFILE_INFO: Name = name("apparmor_profile_info", "1 for each loaded profile, with its mode.");
+pub(super) const PROFILE_INFO: Name =
+    name("apparmor_profile_info", "1 for each loaded profile, with its mode.");
 pub(super) const CONFINEMENT_INFO: Name = name(
     "apparmor_container_confinement_info",
     "1 for each container: the profile that its pod asked for, and the one that its process runs under.",
@@ -66,10 +67,8 @@ pub(super) const LATENCY: Name = name(
     "aa_monitor_event_latency_seconds",
     "From the moment in the kernel to the count, by the source that told first.",
 );
-pub(super) const UNATTRIBUTED: Name = name(
-    "aa_monitor_events_unattributed_total",
-    "Events whose container could not be found, by why not.",
-);
+pub(super) const UNATTRIBUTED: Name =
+    name("aa_monitor_events_unattributed_total", "Events whose container could not be found, by why not.");
 pub(super) const RESOLUTIONS: Name =
     name("aa_monitor_identity_resolutions_total", "Events by how it was found whose they are.");
 pub(super) const PODS: Name = name("aa_monitor_pods", "Pods of this node that are known at present.");

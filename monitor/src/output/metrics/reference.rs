@@ -96,7 +96,12 @@ pub const METRICS: &[Metric] = &[
     metric(names::SOURCE_UP, Gauge, &["source"], SOURCES),
     metric(names::HOOK_ATTACHED, Gauge, &["function", "how"], "one for each hooked function: a fixed list"),
     metric(names::RECEIVED, Counter, &["source"], SOURCES),
-    metric(names::LOST, Counter, &["source", "stage", "reason"], "one for each place that can lose: a fixed list"),
+    metric(
+        names::LOST,
+        Counter,
+        &["source", "stage", "reason"],
+        "one for each place that can lose: a fixed list",
+    ),
     metric(names::LATENCY, Histogram, &["source"], SOURCES),
     metric(names::RESOLUTIONS, Counter, &["how"], "one for each way: a fixed list"),
     metric(names::UNATTRIBUTED, Counter, &["reason"], "one for each reason: a fixed list"),

@@ -176,7 +176,8 @@ fn served(text: &str) -> BTreeMap<&str, (&str, BTreeSet<&str>)> {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
             families.insert(name, (kind, BTreeSet::new()));
         }
-        let Some((sample, labels)) = line.split_once(' ').and_then(|(series, _)| series.split_once('{')) else {
+        let Some((sample, labels)) = line.split_once(' ').and_then(|(series, _)| series.split_once('{'))
+        else {
             continue;
         };
         let name = ["_bucket", "_sum", "_count"].into_iter().find_map(|end| sample.strip_suffix(end));
