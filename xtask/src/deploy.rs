@@ -173,6 +173,9 @@ fn validate() -> Result<u32> {
             passed += 1;
         }
     }
+    // A schema that knows the field from one that does not: the validator does refuse.
+    let newer = validated(&rendered, &render("1.30.0", &[])?, "1.29");
+    ensure!(newer.is_err(), "the schema of 1.29 accepts appArmorProfile, so it checks nothing");
     // From 1.29 on, where flowcontrol v1 is.
     validated(&rendered, &render(USUAL, &["--set", "flowSchema.enabled=true"])?, "1.34")?;
     for overlay in ["kustomize", "kustomize/monitoring"] {
@@ -182,7 +185,7 @@ fn validate() -> Result<u32> {
         validated(&rendered, &built, "1.34")?;
         passed += 1;
     }
-    Ok(passed + 1)
+    Ok(passed + 2)
 }
 
 fn validated(path: &std::path::Path, text: &str, version: &str) -> Result<()> {

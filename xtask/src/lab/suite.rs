@@ -6,7 +6,7 @@ use aa_monitor_tests::contract;
 use anyhow::{Context, Result};
 
 /// One boot of a suite.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
     /// Short, for lines and file names.
     pub(crate) name: &'static str,
@@ -47,6 +47,9 @@ pub(crate) const ROUND: Boot =
 pub(crate) const LIVE: Boot =
     Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
 
+/// The machine that Prometheus watches, which the host ends.
+pub(crate) const SRE: Boot = Boot { name: "prometheus", limit: Duration::from_secs(240), ..LIVE };
+
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// All suites.
@@ -65,6 +68,11 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "containers",
         about: "denials in runc containers name the profile and carry the container's cgroup",
         boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
+        name: "sre",
+        about: "Prometheus scrapes the agent: every expression of dashboards and rules has data, alerts reach Alertmanager",
+        boots: &[SRE],
     },
     Suite {
         name: "records",
