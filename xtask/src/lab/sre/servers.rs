@@ -131,8 +131,18 @@ fn alertmanager(folder: &Path) -> Result<Server> {
     let config = folder.join("alertmanager.yml");
     step::write(&config, "route: {receiver: nobody, group_wait: 0s}\nreceivers: [{name: nobody}]\n")?;
     let port = free_port()?;
-    let mut command = Command::new(setup::alertmanager()?);
+    let program = setup::alertmanager()?;
+    let share =
+        program.ancestors().nth(2).map(|usr| usr.join("share")).context("usr/share of Alertmanager")?;
+    // Debian's reads its templates from /usr/share, wherever it is unpacked: give it one of its own.
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /usr/share && exec \"$@\""]);
     command
+        .arg(share)
+        .arg(program)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.path={}", folder.join("alertmanager").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
