@@ -36,26 +36,47 @@ pub(super) const LAST_NEW_VIOLATION: Name = name(
 );
 pub(super) const DISTINCT_VIOLATIONS: Name =
     name("apparmor_profile_distinct_violations", "Different violations of this profile that are remembered.");
-pub(super) const PROFILES: Name = name("apparmor_profiles", "Profiles loaded on this node, by mode.");
+pub(super) const PROFILES: Name =
+    name("apparmor_profiles", "Profiles that are loaded on this node, by mode; absent while not known.");
+pub(super) const FEATURES: Name = name(
+    "apparmor_features_info",
+    "1; the labels tell which policy ABI this kernel reads and which classes it mediates.",
+);
+pub(super) const POLICY_CHANGES: Name = name(
+    "apparmor_policy_changes_total",
+    "Records of profiles being loaded, replaced and removed on this node.",
+);
 pub(super) const PROFILE_INFO: Name =
-    name("apparmor_profile_info", "1 for each loaded profile, with its mode.");
+    name("apparmor_profile_info", "1 for each profile that is loaded on this node, with its mode.");
 pub(super) const CONFINEMENT_INFO: Name = name(
     "apparmor_container_confinement_info",
-    "1 for each container: the profile that its pod asked for, and the one that its process runs under.",
+    "1 for each running container: what its pod asked for, and the profile it runs under.",
 );
-pub(super) const PROFILE_MISMATCH: Name = name(
+pub(super) const MISMATCH: Name = name(
     "apparmor_container_profile_mismatch",
-    "1 for each container that runs under another profile than its pod asked for.",
+    "1 for each running container that runs under another profile than the one it asked for.",
 );
-pub(super) const PROFILE_MISSING: Name = name(
+pub(super) const MISSING: Name = name(
     "apparmor_pod_profile_missing",
-    "1 for each container that asks for a profile that is not loaded on this node.",
+    "1 for each container of this node that asks for a profile which is not loaded.",
+);
+pub(super) const INVALID: Name = name(
+    "apparmor_container_profile_invalid",
+    "1 for each container of this node whose reference to a profile has no meaning.",
+);
+pub(super) const NOT_ALLOWED: Name = name(
+    "apparmor_container_profile_not_allowed",
+    "1 for each container of this node that asks for a profile which is not on the list.",
 );
 
 pub(super) const SOURCE_UP: Name = name("aa_monitor_source_up", "1 while the source delivers, otherwise 0.");
 pub(super) const RECEIVED: Name = name(
     "aa_monitor_events_received_total",
     "Records that a source delivered. A violation that both sources saw is counted by each of them.",
+);
+pub(super) const SEEN: Name = name(
+    "aa_monitor_events_seen_total",
+    "Violations that the programs saw in the kernel. Each is received, or lost at stage capture or record.",
 );
 pub(super) const LOST: Name = name(
     "aa_monitor_events_lost_total",
@@ -71,11 +92,29 @@ pub(super) const UNATTRIBUTED: Name =
     name("aa_monitor_events_unattributed_total", "Events whose container could not be found, by why not.");
 pub(super) const RESOLUTIONS: Name =
     name("aa_monitor_identity_resolutions_total", "Events by how it was found whose they are.");
-pub(super) const PODS: Name = name("aa_monitor_pods", "Pods of this node that are known at present.");
+pub(super) const PODS: Name = name("aa_monitor_pods", "Pods on this node that are known by name.");
+pub(super) const POD_SOURCE_FAILURES: Name = name(
+    "aa_monitor_pod_source_failures_total",
+    "Requests that the source of pods refused or did not answer, and watches that broke off.",
+);
+pub(super) const PODS_REFUSED: Name = name(
+    "aa_monitor_pods_refused_total",
+    "Pods and containers that were not taken in because there were too many.",
+);
+pub(super) const NAME_WAITS: Name = name(
+    "aa_monitor_name_waits_total",
+    "Events of containers that had no name yet, by how the wait for it ended.",
+);
 pub(super) const POD_SOURCE_UP: Name =
-    name("aa_monitor_pod_source_up", "1 while the pods of this node are being watched, otherwise 0.");
-pub(super) const KUBE_EVENTS: Name =
-    name("aa_monitor_kube_events_total", "Kubernetes Events by what became of them.");
+    name("aa_monitor_pod_source_up", "1 while the source that pods are known from answers, otherwise 0.");
+pub(super) const KUBE_EVENTS: Name = name(
+    "aa_monitor_kube_events_total",
+    "What became of all that was to be told as Kubernetes Events, each once: created, counted in a series, suppressed by a limit, refused.",
+);
+pub(super) const LEFT_OUT: Name = name(
+    "aa_monitor_inventory_left_out",
+    "Profiles and containers of this node that have no series of their own because there are too many.",
+);
 pub(super) const BUILD_INFO: Name = name("aa_monitor_build_info", "1; the labels tell which agent this is.");
 pub(super) const SERIES: Name = name("aa_monitor_series", "Series of the event metrics at present.");
 pub(super) const SERIES_LIMIT: Name = name(

@@ -74,25 +74,20 @@ pub const METRICS: &[Metric] = &[
     metric(names::DISTINCT_VIOLATIONS, Gauge, &["profile"], "one for each profile that was violated"),
     metric(names::ENABLED, Gauge, &[], "1"),
     metric(names::PROFILES, Gauge, &["mode"], "one for each mode"),
-    metric(names::PROFILE_INFO, Gauge, &["profile", "mode"], "one for each loaded profile"),
+    metric(names::PROFILE_INFO, Gauge, &["profile", "mode"], "1,000"),
+    metric(names::FEATURES, Gauge, &["abi", "classes"], "1"),
+    metric(names::POLICY_CHANGES, Counter, &["operation"], "3: one for each operation"),
     metric(
         names::CONFINEMENT_INFO,
         Gauge,
         &["namespace", "pod", "container", "requested", "profile", "mode"],
-        "one for each container",
+        CONTAINERS,
     ),
-    metric(
-        names::PROFILE_MISMATCH,
-        Gauge,
-        &["namespace", "pod", "container", "profile"],
-        "one for each container",
-    ),
-    metric(
-        names::PROFILE_MISSING,
-        Gauge,
-        &["namespace", "pod", "container", "profile"],
-        "one for each container",
-    ),
+    metric(names::MISMATCH, Gauge, &["namespace", "pod", "container", "profile"], CONTAINERS),
+    metric(names::MISSING, Gauge, &["namespace", "pod", "container", "profile"], CONTAINERS),
+    metric(names::INVALID, Gauge, &["namespace", "pod", "container", "profile"], CONTAINERS),
+    metric(names::NOT_ALLOWED, Gauge, &["namespace", "pod", "container", "profile"], CONTAINERS),
+    metric(names::LEFT_OUT, Gauge, &["what"], "2: profiles and containers"),
     metric(names::SOURCE_UP, Gauge, &["source"], SOURCES),
     metric(names::HOOK_ATTACHED, Gauge, &["function", "how"], "one for each hooked function: a fixed list"),
     metric(names::RECEIVED, Counter, &["source"], SOURCES),
@@ -106,7 +101,10 @@ pub const METRICS: &[Metric] = &[
     metric(names::RESOLUTIONS, Counter, &["how"], "one for each way: a fixed list"),
     metric(names::UNATTRIBUTED, Counter, &["reason"], "one for each reason: a fixed list"),
     metric(names::PODS, Gauge, &[], "1"),
-    metric(names::POD_SOURCE_UP, Gauge, &[], "1"),
+    metric(names::PODS_REFUSED, Counter, &[], "1"),
+    metric(names::POD_SOURCE_UP, Gauge, &["source"], "2: the API server and the kubelet"),
+    metric(names::POD_SOURCE_FAILURES, Counter, &["source"], "2: the API server and the kubelet"),
+    metric(names::NAME_WAITS, Counter, &["result"], "one for each result: a fixed list"),
     metric(names::KUBE_EVENTS, Counter, &["result"], "one for each result: a fixed list"),
     metric(names::SERIES, Gauge, &[], "1"),
     metric(names::SERIES_LIMIT, Gauge, &[], "1"),
@@ -122,4 +120,5 @@ pub const METRICS: &[Metric] = &[
 ];
 
 const LIMIT: &str = "`series-limit`, shared by the metrics of events";
+const CONTAINERS: &str = "2,000: one for each container";
 const SOURCES: &str = "2: one for each source";
