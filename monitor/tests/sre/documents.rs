@@ -15,8 +15,10 @@ fn metrics(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "_:*".contains(c)))
         .map(|word| word.trim_end_matches(':'))
         .filter(|word| word.starts_with("apparmor_") || word.starts_with("aa_monitor_"))
-        // The command apparmor_parser and the table and file names of the project are no metrics.
-        .filter(|word| !["apparmor_parser", "aa_monitor_"].contains(word) && !word.ends_with('*'))
+        // A command, and prefixes that a document greps for, are no metrics.
+        .filter(|word| {
+            !["apparmor_", "apparmor_parser", "aa_monitor_"].contains(word) && !word.ends_with('*')
+        })
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub const METRICS: &[Metric] = &[
     metric(names::SOURCE_UP, Gauge, &["source"], SOURCES),
     metric(names::HOOK_ATTACHED, Gauge, &["function", "how"], "one for each hooked function: a fixed list"),
     metric(names::RECEIVED, Counter, &["source"], SOURCES),
+    metric(names::SEEN, Counter, &["source"], "1: eBPF"),
     metric(
         names::LOST,
         Counter,
