@@ -1,6 +1,14 @@
 //! What an SRE imports, held against the metrics that the agent serves: the reference in docs/metrics.md,
 //! dashboards, rules and every document that spells a metric.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "all of it is tests, also what no #[test] stands on"
+)]
+
 mod catalogue;
 mod dashboards;
 mod documents;
