@@ -2,7 +2,6 @@
 //! dashboards, rules and every document that spells a metric.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

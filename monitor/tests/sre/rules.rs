@@ -171,7 +171,7 @@ fn each_alert_is_tested_to_fire_and_to_stay_silent_in_each_case() {
                 // With every label and annotation, as a person gets it.
                 "fires" => assert!(whole.iter().any(|test| !test.exp_alerts.is_empty()), "{name}"),
                 "silent" => {
-                    assert!(counted == 0 && whole.iter().all(|test| test.exp_alerts.is_empty()), "{name}")
+                    assert!(counted == 0 && whole.iter().all(|test| test.exp_alerts.is_empty()), "{name}");
                 }
                 _ => {}
             }
