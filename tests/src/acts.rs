@@ -161,14 +161,12 @@ const LASTING: [&str; 11] = [
     "userns",
 ];
 
-/// A workload without an end: acts of both modes that violate again each time, one at a time.
+/// A workload without an end: acts of both modes, and one that is killed, which violate again each time, one at
+/// a time.
 pub fn lasting() -> Vec<Act> {
     let mut acts: Vec<Act> = all()
         .into_iter()
-        .filter(|act| {
-            act.provoke.first().is_some_and(|name| LASTING.contains(name))
-                && ["denied", "allowed"].contains(&act.verdict)
-        })
+        .filter(|act| act.provoke.first().is_some_and(|name| LASTING.contains(name)))
         .map(|act| Act { times: 1, ..act })
         .collect();
     // Both modes of an operation follow each other.

@@ -101,7 +101,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
         .with_context(|| format!("nothing answers at http://{address}{path}"))?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain, application/json\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(|| format!("reading http://{address}{path}"))?;
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod bench;
+mod deploy;
+mod dist;
 mod fuzz;
 mod lab;
+mod observe;
 mod place;
 mod run;
 mod setup;
@@ -20,6 +23,8 @@ enum Task {
     Run(run::Arguments),
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Deploy(deploy::Arguments),
+    Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
@@ -31,6 +36,8 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Deploy(arguments) => deploy::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Setup => setup::run(),
         Task::Vm(arguments) => vm::run(&arguments),

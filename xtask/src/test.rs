@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::deploy;
 use crate::fuzz;
 use crate::lab::rig;
 use crate::lab::suite::{self, SUITES};
 use crate::lab::{kernel, live};
+use crate::observe;
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
 use crate::step::Step;
@@ -57,6 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     });
     step("licences, bans, sources", &mut licences);
     step("unit and black-box tests", &mut tests);
+    step("rules and dashboards, as Prometheus and Grafana read them", &mut observe::check);
+    step("chart and kustomize, as Helm and Kubernetes read them", &mut deploy::check);
     step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {
         step("documentation", &mut documentation);

@@ -30,7 +30,7 @@ pub use self::report::{Report, ReportFormat};
 use crate::capture::{Printed, Receipt};
 use crate::config::Config;
 use crate::identity::pods::client;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Loss};
 use crate::merge::Event;
 use crate::state::{Journal, Left};
 

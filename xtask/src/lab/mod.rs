@@ -15,5 +15,6 @@ pub(crate) mod live;
 pub(crate) mod programs;
 pub(crate) mod qemu;
 pub(crate) mod rig;
+pub(crate) mod sre;
 pub(crate) mod suite;
 pub(crate) mod userland;

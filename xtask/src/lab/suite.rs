@@ -6,7 +6,7 @@ use aa_monitor_tests::contract;
 use anyhow::{Context, Result};
 
 /// One boot of a suite.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
     /// Short, for lines and file names.
     pub(crate) name: &'static str,
@@ -51,6 +51,9 @@ pub(crate) const ROUND: Boot =
 /// The machine of `cargo xtask run`, which the user ends.
 pub(crate) const LIVE: Boot =
     Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
+
+/// The machine that Prometheus watches, which the host ends.
+pub(crate) const SRE: Boot = Boot { name: "prometheus", limit: Duration::from_secs(240), ..LIVE };
 
 const LIMIT: Duration = Duration::from_secs(150);
 /// For boots that go through many agents, many violations or many processes, on an emulated machine.
@@ -121,6 +124,11 @@ pub(crate) const SUITES: &[Suite] = &[
         name: "kubernetes",
         about: "containers that run as their pods asked, and others that do not: metrics and Events, exactly",
         boots: &[Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
+        name: "sre",
+        about: "Prometheus scrapes the agent: every expression of dashboards and rules has data, alerts reach Alertmanager",
+        boots: &[SRE],
     },
     Suite {
         name: "records",

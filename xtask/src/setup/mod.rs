@@ -7,10 +7,11 @@ use anyhow::Result;
 mod core;
 mod crates;
 pub(crate) mod packages;
-mod promtool;
+mod prometheus;
+pub(crate) mod python;
 mod tools;
 
-pub(crate) use self::promtool::promtool;
+pub(crate) use self::prometheus::{alertmanager, prometheus, promtool};
 pub(crate) use self::tools::CARGO_DENY;
 
 /// What the agent's build needs: a linker and `core` for the BPF target.
@@ -36,7 +37,8 @@ pub(crate) fn all() -> Result<()> {
     lab()?;
     fuzz()?;
     CARGO_DENY.bring()?;
-    promtool().map(drop)
+    promtool()?;
+    python::program("python").map(drop)
 }
 
 /// The subcommand.

@@ -8,6 +8,7 @@ mod names;
 mod node;
 mod pods;
 mod process;
+pub mod reference;
 mod series;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -58,6 +58,17 @@ pub(super) const NOT_ALLOWED: Name = name(
     "1 for each container of this node that asks for a profile which is not on the list.",
 );
 
+pub(super) const SILENT_DENIALS: Name = name(
+    "apparmor_silent_denials_total",
+    "Denials that AppArmor did not report: explicit deny rules, and capability denials that it swallows as repeated.",
+);
+pub(super) const LAST_NEW_VIOLATION: Name = name(
+    "apparmor_profile_last_new_violation_timestamp_seconds",
+    "When this profile was last violated in a way not seen before, seconds since the epoch.",
+);
+pub(super) const DISTINCT_VIOLATIONS: Name =
+    name("apparmor_profile_distinct_violations", "Different violations of this profile that are remembered.");
+
 pub(super) const SOURCE_UP: Name = name("aa_monitor_source_up", "1 while the source delivers, otherwise 0.");
 pub(super) const RECEIVED: Name = name(
     "aa_monitor_events_received_total",

@@ -1,3 +1,6 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::reference::METRICS;
 use super::*;
 use crate::identity::{Container, How, Identity, Pod};
 use crate::ledger::{Attached, Hook, Loss};
@@ -173,17 +176,44 @@ fn the_ledger_is_read_at_each_scrape() {
     }
 }
 
+/// Of each family served: its type and the names of its labels.
+fn served(text: &str) -> BTreeMap<&str, (&str, BTreeSet<&str>)> {
+    let mut families = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            families.insert(name, (kind, BTreeSet::new()));
+        }
+        let Some((sample, labels)) = line.split_once(' ').and_then(|(series, _)| series.split_once('{'))
+        else {
+            continue;
+        };
+        let name = ["_bucket", "_sum", "_count"].into_iter().find_map(|end| sample.strip_suffix(end));
+        let name = name.filter(|name| families.contains_key(name)).unwrap_or(sample);
+        let known = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name);
+        families.get_mut(name).unwrap().1.extend(known.filter(|label| *label != "le"));
+    }
+    families
+}
+
 #[test]
-fn the_documentation_has_every_metric_and_every_way_to_lose() {
-    let page = include_str!("../../../../docs/metrics.md");
+fn the_reference_is_true_of_what_is_served() {
     let metrics = metrics(100);
     observe(&metrics, &denial(b"open", b"web"));
     metrics.ledger.set_hooks(vec![Hook { function: "f", attached: Attached::No, reason: String::new() }]);
     let text = metrics.encode().unwrap();
-    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    for name in names.filter(|name| !name.starts_with("process_")) {
-        assert!(page.contains(&format!("`{name}`")), "{name}");
+    let families = served(&text);
+    assert!(families.len() > 15, "{families:?}");
+    for (name, (kind, labels)) in families {
+        let known = METRICS.iter().find(|metric| metric.name == name);
+        let known = known.unwrap_or_else(|| panic!("{name}: add it to METRICS in reference.rs"));
+        assert_eq!(kind, known.kind.as_str(), "{name}: its type in reference.rs");
+        assert_eq!(labels, known.labels.iter().copied().collect(), "{name}: its labels in reference.rs");
     }
+}
+
+#[test]
+fn the_documentation_has_every_way_to_lose() {
+    let page = include_str!("../../../../docs/metrics.md");
     for loss in Loss::ALL {
         let (_, stage, reason) = loss.labels();
         assert!(page.contains(&format!("| `{stage}` | `{reason}` |")), "{stage} {reason}");

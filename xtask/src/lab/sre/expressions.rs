@@ -1,0 +1,123 @@
+//! Every expression that a dashboard or a recording rule asks Prometheus, as Grafana would send it; and which of
+//! them may have no data here, with the reason.
+
+#![expect(clippy::indexing_slicing, reason = "a key that a JSON value lacks reads as null")]
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::servers::Servers;
+use crate::observe;
+
+/// How an expression is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// For now alone, as stats and tables do.
+    Instant,
+    /// Over a time, as graphs do.
+    Range,
+}
+
+/// An expression, and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Expression {
+    pub(super) place: String,
+    pub(super) text: String,
+    pub(super) kind: Kind,
+}
+
+/// What may have no data in this scenario, by a fragment of its expression: one node without Kubernetes whose
+/// violations have no pod.
+const EXCUSED: &[(&str, &str)] = &[
+    ("apparmor_container_confinement_info", "no containers"),
+    ("apparmor_container_profile_mismatch", "no containers"),
+    ("apparmor_pod_profile_missing", "no pods"),
+    ("aa_monitor_pods", "no API server"),
+    ("aa_monitor_pod_source_up", "no API server"),
+    ("aa_monitor_kube_events_total", "no API server"),
+    ("aa_monitor_identity_resolutions_total", "no containers"),
+    ("aa_monitor_events_unattributed_total", "no containers"),
+    ("apparmor_profiles", "no inventory is taken"),
+    ("apparmor_profile_info", "no inventory is taken"),
+    ("apparmor_profile_distinct_violations", "no history is kept"),
+    ("apparmor_profile_last_new_violation", "no history is kept"),
+];
+
+impl Expression {
+    /// Why it may have no data.
+    pub(super) fn excuse(&self) -> Option<&'static str> {
+        EXCUSED.iter().find(|(fragment, _)| self.text.contains(fragment)).map(|(_, why)| *why)
+    }
+}
+
+/// All expressions of all panels, and the names of all recorded rules.
+pub(super) fn all(servers: &Servers) -> Result<Vec<Expression>> {
+    let mut expressions = Vec::new();
+    for path in observe::files("", ".json")? {
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let dashboard: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        expressions.extend(of_dashboard(&dashboard)?);
+    }
+    for name in servers.rules_are_well()? {
+        expressions.push(Expression { place: "recorded".into(), text: name, kind: Kind::Instant });
+    }
+    Ok(expressions)
+}
+
+fn of_dashboard(dashboard: &Value) -> Result<Vec<Expression>> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut expressions = Vec::new();
+    for panel in list(&dashboard["panels"]) {
+        let place =
+            [&dashboard["title"], &panel["title"]].map(|title| title.as_str().unwrap_or("")).join(": ");
+        for target in list(&panel["targets"]) {
+            let mut text = target["expr"].as_str().context("a target without an expression")?.to_owned();
+            text = text.replace("$__rate_interval", "30s").replace("$__range", "1h");
+            for variable in list(&dashboard["templating"]["list"]) {
+                let name = variable["name"].as_str().context("a variable without a name")?;
+                // Quiet for a second is enough here.
+                let all = if variable["type"] == "custom" { "1" } else { ".*" };
+                text = text.replace(&format!("${name}"), all);
+            }
+            ensure!(!text.contains('$'), "{place}: {text} has an unknown variable");
+            let kind = if target["instant"] == true { Kind::Instant } else { Kind::Range };
+            expressions.push(Expression { place: place.clone(), text, kind });
+        }
+    }
+    Ok(expressions)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Kind, of_dashboard};
+
+    #[test]
+    fn expressions_are_as_grafana_sends_them() {
+        let dashboard = json!({
+            "title": "D",
+            "templating": { "list": [
+                { "name": "datasource", "type": "datasource" },
+                { "name": "node", "type": "query" },
+                { "name": "quiet", "type": "custom" },
+            ] },
+            "panels": [
+                { "type": "row", "title": "R" },
+                { "title": "P", "targets": [
+                    { "expr": "rate(x{node=~\"$node\"}[$__rate_interval]) > $quiet", "instant": false },
+                    { "expr": "x[$__range]", "instant": true },
+                ] },
+            ],
+        });
+        let got = of_dashboard(&dashboard).unwrap();
+        let got: Vec<_> = got.iter().map(|e| (e.place.as_str(), e.text.as_str(), e.kind)).collect();
+        let want =
+            [("D: P", "rate(x{node=~\".*\"}[30s]) > 1", Kind::Range), ("D: P", "x[1h]", Kind::Instant)];
+        assert_eq!(got, want);
+        let unknown = json!({ "title": "D", "panels": [{ "title": "P", "targets": [{ "expr": "$no" }] }] });
+        assert!(of_dashboard(&unknown).is_err());
+    }
+}
