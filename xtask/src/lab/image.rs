@@ -49,6 +49,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add(&mut archive, "usr/bin/busybox", "bin/busybox")?;
     userland.add(&mut archive, "usr/sbin/apparmor_parser", "sbin/apparmor_parser")?;
     userland.add(&mut archive, "usr/sbin/runc", "sbin/runc")?;
+    userland.add_policy(&mut archive)?;
     archive.put("bin/sh", Node::Link("busybox".into()));
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
     for profiles in ["lab.profiles", "late.profiles"] {

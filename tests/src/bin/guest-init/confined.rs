@@ -19,8 +19,13 @@ pub(crate) fn load(path: &str) -> Result<()> {
 
 /// Runs `provoke` under `profile` until it ends.
 pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
+    run(profile, "/bin/provoke", arguments)
+}
+
+/// Runs a program under `profile` until it ends.
+pub(crate) fn run(profile: &str, program: &str, arguments: &[String]) -> Result<Output> {
     let request = format!("exec {profile}");
-    let mut command = Command::new("/bin/provoke");
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     // Only async-signal-safe calls: open, write, close; the text was made before the fork.
     let confine = move || -> io::Result<()> { fs::write("/proc/thread-self/attr/apparmor/exec", &request) };
@@ -29,5 +34,5 @@ pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
     unsafe {
         command.pre_exec(confine);
     }
-    command.output().with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+    command.output().with_context(|| format!("running {program} {} under {profile}", arguments.join(" ")))
 }

@@ -17,6 +17,7 @@ mod kernel_log;
 mod machine;
 mod records;
 mod smoke;
+mod suggest;
 mod victim;
 mod workload;
 
@@ -54,6 +55,7 @@ fn play(report: &mut Report) -> Result<()> {
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "containers" => containers::play(report),
+        "suggest" => suggest::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
