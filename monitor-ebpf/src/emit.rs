@@ -3,19 +3,19 @@
 //! The kernel's structures are copied whole, with one read each, and taken apart in the scratch area:
 //! reading kernel memory costs a helper call, reading the scratch area one instruction.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_ringbuf_output};
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_ktime_get_boot_ns,
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_ringbuf_output,
 };
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
 
 use aa_monitor_ebpf::{
-    ABSENT, AD_MAX, Header, KIND_VIOLATION, LEN_ABSENT, NET_BYTES, Net, STRINGS_MAX, Slot, TRUNCATED,
-    WIRE_VERSION, counter,
+    ABSENT, AD_MAX, Header, KIND_VIOLATION, LEN_ABSENT, LENS_WORDS, NET_BYTES, Net, STRINGS_MAX, Slot,
+    TRUNCATED, WIRE_VERSION, counter,
 };
 
-use crate::read::{at, bytes, layout};
-use crate::{EVENTS, SCRATCH, STAMPS, count};
+use crate::read::Word;
+use crate::read::{at, bytes, current, layout};
+use crate::{EVENTS, SCRATCH, count};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -24,6 +24,13 @@ const NET_AUDIT_BYTES: usize = 64;
 /// The members of `struct sock_common` up to the IPv6 addresses.
 const SOCK_BYTES: usize = 96;
 
+/// `struct aa_profile` up to its namespace.
+const PROFILE_BYTES: usize = 64;
+
+/// The root policy namespace, once a profile of it was seen: it lasts as long as the kernel.
+#[unsafe(no_mangle)]
+static ROOT_NS: Word = Word::ZERO;
+
 /// Where one record is put together.
 #[repr(C)]
 pub(crate) struct Scratch {
@@ -31,9 +38,15 @@ pub(crate) struct Scratch {
     cad: [u8; CAD_BYTES],
     net_audit: [u8; NET_AUDIT_BYTES],
     sock: [u8; SOCK_BYTES],
+    comm: [u64; 2],
+    profile: [u8; PROFILE_BYTES],
     header: Header,
     strings: [u8; STRINGS_MAX],
 }
+
+/// The lengths of a record without strings. Read where it is used, because what the compiler knows to be
+/// alike it would fill in with a call and a loop over bytes.
+static NO_STRINGS: [u64; LENS_WORDS] = [u64::MAX; LENS_WORDS];
 
 // linux/lsm_audit.h
 const LSM_AUDIT_DATA_NET: u8 = 2;
@@ -62,8 +75,10 @@ fn member<T: Copy, const N: usize>(copy: *const [u8; N], offset: u16) -> Option<
     if offset == ABSENT || offset as usize + size_of::<T>() > N {
         return None;
     }
-    // SAFETY: inside the copy, as just checked; unaligned because the kernel's alignment is not promised.
-    Some(unsafe { copy.cast::<u8>().add(offset as usize).cast::<T>().read_unaligned() })
+    // SAFETY: inside the copy, as just checked. The copies are aligned like the kernel's structures, and a
+    // member of those like its type; were it not so, this machine would load it all the same. A read that
+    // the compiler takes for unaligned is made of a load for each byte.
+    Some(unsafe { copy.cast::<u8>().add(offset as usize).cast::<T>().read() })
 }
 
 /// Appends strings to the record.
@@ -129,11 +144,17 @@ impl Packer {
     }
 }
 
-/// Sends the record of one AppArmor event; returns its length, 0 when it was not sent.
+/// The places that put records together, each in its own scratch area: one of them can be preempted by
+/// another task that runs the other.
+pub(crate) const IN_AUDIT_PRE: u32 = 0;
+pub(crate) const AT_RETURN: u32 = 1;
+pub(crate) const PLACES: u32 = 2;
+
+/// Sends the record of one AppArmor event, with the stamp at the address `stamp`; returns its length, 0 when
+/// it was not sent.
 #[inline(always)]
-pub(crate) fn violation(cad_address: u64) -> u64 {
-    count(counter::SEEN);
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+pub(crate) fn violation(cad_address: u64, place: u32, stamp: Option<u64>) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
     // SAFETY: the map's value on this CPU, which no other program run uses at the same time.
     let (ad, cad, header, strings) = unsafe {
         (
@@ -192,9 +213,8 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
             cgroup_id: bpf_get_current_cgroup_id(),
             start_boottime: start_boottime(thread),
             boottime: bpf_ktime_get_boot_ns(),
-            comm: bpf_get_current_comm().unwrap_or([0; 16]),
-            lens: [LEN_ABSENT; Slot::COUNT],
-            pad2: [0; 4],
+            comm: comm(scratch),
+            lens: (&raw const NO_STRINGS).read_volatile(),
         });
     }
 
@@ -202,8 +222,8 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
     pack.string(Slot::Operation, member(ad, layout!(ad_op)));
     // SAFETY: the operation is at the start of `strings`, which is longer than two bytes.
     let op: [u8; 2] = unsafe { strings.cast::<[u8; 2]>().read() };
-    stamp(&mut pack, cad_address);
-    subject(&mut pack, ad);
+    pack.raw(Slot::Stamp, stamp, Slot::Stamp.max() as i32);
+    subject(&mut pack, scratch, ad);
     pack.string(Slot::Name, member(ad, layout!(ad_name)));
     pack.string(Slot::Info, member(ad, layout!(ad_info)));
 
@@ -250,27 +270,31 @@ pub(crate) fn violation(cad_address: u64) -> u64 {
     len
 }
 
-/// Takes the stamp that `audit_pre` left.
-#[inline(always)]
-fn stamp(pack: &mut Packer, cad_address: u64) {
-    let noted = STAMPS.get_ptr(&cad_address).map(|stamp| stamp as u64);
-    pack.string(Slot::Stamp, noted);
-    if noted.is_some() {
-        let _gone = STAMPS.remove(&cad_address);
-    }
-}
-
 /// Profile and namespace: AppArmor reports each failing profile of a stack by itself, so the first of the
 /// label is the one.
 #[inline(always)]
-fn subject(pack: &mut Packer, ad: *const [u8; AD_MAX]) {
+fn subject(pack: &mut Packer, scratch: *mut Scratch, ad: *const [u8; AD_MAX]) {
     let label: u64 = member(ad, layout!(ad_subj_label)).or(member(ad, layout!(ad_label))).unwrap_or(0);
     let profile: u64 = at(label, layout!(label_vec)).unwrap_or(0);
-    pack.string(Slot::Profile, at(profile, layout!(profile_hname)));
-    let ns: u64 = at(profile, layout!(profile_ns)).unwrap_or(0);
+    // Name and namespace lie next to each other: one read brings both.
+    // SAFETY: this CPU's scratch area.
+    let base = unsafe { &raw mut (*scratch).profile };
+    // SAFETY: `base` is writable for its length.
+    if profile == 0 || !bytes(profile, unsafe { &mut *base }) {
+        return;
+    }
+    pack.string(Slot::Profile, member(base, layout!(profile_hname)));
+    let ns: u64 = member(base, layout!(profile_ns)).unwrap_or(0);
+    // SAFETY: one aligned word, and the same one whoever writes it.
+    if ns == unsafe { ROOT_NS.get().read_volatile() } {
+        return;
+    }
     let level: i32 = at(ns, layout!(ns_level)).unwrap_or(0);
     if level != 0 {
         pack.string(Slot::Namespace, at(ns, layout!(ns_hname)));
+    } else {
+        // SAFETY: as above.
+        unsafe { ROOT_NS.get().write_volatile(ns) };
     }
 }
 
@@ -353,24 +377,35 @@ fn put_v4(to: &mut [u8; 16], from: Option<[u8; 4]>) {
     }
 }
 
+/// The thread's comm.
+#[inline(always)]
+fn comm(scratch: *mut Scratch) -> [u64; 2] {
+    // SAFETY: this CPU's scratch area; the helper fills it, with zeros when it fails.
+    unsafe {
+        let to = &raw mut (*scratch).comm;
+        bpf_get_current_comm(to.cast(), size_of::<[u64; 2]>() as u32);
+        to.read()
+    }
+}
+
 /// When the current process started; its leader's start, because threads start later.
 #[inline(always)]
 fn start_boottime(thread: u64) -> u64 {
-    // SAFETY: no arguments.
-    let mut task = unsafe { bpf_get_current_task() };
-    if (thread >> 32) as u32 != thread as u32 {
-        task = at(task, layout!(task_group_leader)).unwrap_or(0);
+    let task = current();
+    if (thread >> 32) as u32 == thread as u32 {
+        return task.get(layout!(task_start_boottime)).unwrap_or(0);
     }
-    at(task, layout!(task_start_boottime)).unwrap_or(0)
+    let leader: u64 = task.get(layout!(task_group_leader)).unwrap_or(0);
+    at(leader, layout!(task_start_boottime)).unwrap_or(0)
 }
 
 /// The file system uid that was checked: the record's credentials, or the task's where it has none.
 #[inline(always)]
 fn fsuid(subj_cred: Option<u64>) -> u32 {
-    let cred = match subj_cred {
-        Some(cred) if cred != 0 => cred,
-        // SAFETY: no arguments.
-        _ => at(unsafe { bpf_get_current_task() }, layout!(task_cred)).unwrap_or(0),
-    };
-    at(cred, layout!(cred_fsuid)).unwrap_or(u32::MAX)
+    let own: Option<u64> = current().get(layout!(task_cred));
+    match subj_cred {
+        Some(cred) if cred != 0 && Some(cred) != own => at(cred, layout!(cred_fsuid)),
+        _ => current().follow(layout!(task_cred)).and_then(|cred| cred.get(layout!(cred_fsuid))),
+    }
+    .unwrap_or(u32::MAX)
 }

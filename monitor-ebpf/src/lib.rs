@@ -11,18 +11,16 @@ mod record;
 
 pub use layout::{ABSENT, AD_MAX, Layout};
 pub use record::{
-    Header, KIND_VIOLATION, LEN_ABSENT, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED,
-    WIRE_VERSION,
+    Header, KIND_VIOLATION, LEN_ABSENT, LENS_WORDS, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX,
+    Slot, TRUNCATED, WIRE_VERSION,
 };
 
 /// Slots of the per-CPU counter array `COUNTERS`.
 pub mod counter {
-    /// Violations that the programs saw.
-    pub const SEEN: u32 = 0;
     /// Violations for which the ring had no room.
-    pub const RING_FULL: u32 = 1;
+    pub const RING_FULL: u32 = 0;
     /// Audit stamps that found no room in the stamp map: the event is sent without one.
-    pub const STAMPS_FULL: u32 = 2;
+    pub const STAMPS_FULL: u32 = 1;
     /// How many slots there are.
-    pub const SLOTS: u32 = 3;
+    pub const SLOTS: u32 = 2;
 }

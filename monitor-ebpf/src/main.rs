@@ -4,21 +4,24 @@
 //! whether audit is on, off, rate-limited or full. Inside it, once audit has made a buffer, AppArmor's own
 //! `audit_pre(ab, a)` (security/apparmor/audit.c) runs. So:
 //!
-//! * `audit_pre` notes the buffer's stamp, `audit(seconds.millis:serial)`, under the address of `a`, which
-//!   lives on the task's kernel stack and is unique while it does;
-//! * the return of `common_lsm_audit` sends the record, with the stamp when there was one.
+//! * `audit_pre` sends the record, with the buffer's stamp, `audit(seconds.millis:serial)`, and notes the
+//!   address of `a`, which lives on the task's kernel stack and is unique while it does;
+//! * the return of `common_lsm_audit` sends what `audit_pre` did not: audit made no buffer for it.
 //!
 //! Operations that AppArmor allows never come here: they cost nothing.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(unsafe_code, reason = "kernel memory is read by address, and maps are shared with the kernel")]
 
 mod emit;
 mod read;
+mod reported;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_get_func_arg;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, map};
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
@@ -26,6 +29,7 @@ use aya_log_ebpf::debug;
 
 use aa_monitor_ebpf::{Layout, STAMP_SKIP, Slot, counter};
 use emit::Scratch;
+use read::Known;
 
 /// Offsets on the running kernel; written by the agent before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -35,17 +39,17 @@ static LAYOUT: Layout = Layout::UNKNOWN;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// Where a record is put together. One a CPU is enough: the kernel does not run a program on a CPU where it
-/// is already running, and counts the run that it skipped (`recursion_misses`).
+/// Where a record is put together: an area a CPU for each place that does so. The kernel does not run a
+/// program on a CPU where it is already running, and counts the run that it skipped (`recursion_misses`).
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(emit::PLACES, 0);
 
 /// Kernel-side counters, see [`counter`].
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
-/// Stamps of records that are being written: address of the `common_audit_data` -> text of the stamp.
-/// There are never more than tasks inside `common_lsm_audit`.
+/// Stamps of records that `audit_pre` could not send itself: address of the `common_audit_data` -> text of
+/// the stamp. There are never more than tasks inside `common_lsm_audit`.
 #[map]
 static STAMPS: HashMap<u64, Stamp> = HashMap::with_max_entries(4096, 0);
 
@@ -65,37 +69,64 @@ fn count(slot: u32) {
     }
 }
 
-/// Keeps the stamp of the audit buffer `ab` for the record of `a`.
+/// Sends the record of `a`; audit is writing it down at `data`.
 #[inline(always)]
-fn note_stamp(ab: u64, a: u64) {
-    let skb: u64 = read::at(ab, read::layout!(ab_skb)).unwrap_or(0);
-    let data: u64 = read::at(skb, read::layout!(skb_data)).unwrap_or(0);
+fn audited(data: u64, a: u64) -> u64 {
     if data == 0 {
-        return;
+        return 0;
+    }
+    if reported::note(a) {
+        return emit::violation(a, emit::IN_AUDIT_PRE, Some(data + STAMP_SKIP));
     }
     let mut stamp: Stamp = [0; Slot::Stamp.max()];
     if read::bytes(data + STAMP_SKIP, &mut stamp) && STAMPS.insert(&a, &stamp, 0).is_err() {
         count(counter::STAMPS_FULL);
     }
+    0
+}
+
+/// Sends the record of `a` unless it was sent.
+#[inline(always)]
+fn returned(a: u64) -> u64 {
+    if reported::take(a) {
+        return 0;
+    }
+    let stamp = STAMPS.get_ptr(&a).map(|stamp| stamp as u64);
+    let sent = emit::violation(a, emit::AT_RETURN, stamp);
+    if stamp.is_some() {
+        let _gone = STAMPS.remove(&a);
+    }
+    sent
 }
 
 #[fentry(function = "audit_pre")]
 fn audit_pre_fentry(ctx: FEntryContext) -> u32 {
-    note_stamp(ctx.arg(0), ctx.arg(1));
+    // Loads instead of calls, because the verifier knows what the first argument points to.
+    let ab: Known = Known::new(ctx.arg(0));
+    let data = ab.follow(read::layout!(ab_skb)).and_then(|skb| skb.get(read::layout!(skb_data)));
+    let outcome = audited(data.unwrap_or(0), ctx.arg(1));
+    debug!(&ctx, "audit_pre: {} bytes", outcome);
     0
 }
 
 #[kprobe]
 fn audit_pre_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(ab), Some(a)) = (ctx.arg(0), ctx.arg(1)) {
-        note_stamp(ab, a);
+        let skb: u64 = read::at(ab, read::layout!(ab_skb)).unwrap_or(0);
+        audited(read::at(skb, read::layout!(skb_data)).unwrap_or(0), a);
     }
     0
 }
 
 #[fexit(function = "common_lsm_audit")]
 fn common_lsm_audit_fexit(ctx: FExitContext) -> u32 {
-    let outcome = emit::violation(ctx.arg(0));
+    // Not `ctx.arg`, whose result the verifier knows for a pointer and will not let be counted with.
+    let mut a = 0_u64;
+    // SAFETY: `a` is writable; from 5.17.
+    if unsafe { bpf_get_func_arg(ctx.as_ptr(), 0, &raw mut a) } != 0 {
+        return 0;
+    }
+    let outcome = returned(a);
     debug!(&ctx, "common_lsm_audit: {} bytes", outcome);
     0
 }
@@ -115,7 +146,7 @@ fn common_lsm_audit_kretprobe(ctx: RetProbeContext) -> u32 {
     // SAFETY: an entry of the map; only this thread inserts and removes it.
     let a = unsafe { *a };
     let _gone = REPORTING.remove(&thread);
-    let outcome = emit::violation(a);
+    let outcome = returned(a);
     debug!(&ctx, "common_lsm_audit: {} bytes, tgid {}", outcome, ctx.tgid());
     0
 }

@@ -157,12 +157,20 @@ pub struct Header {
     pub start_boottime: u64,
     /// Now, nanoseconds since boot, suspend included.
     pub boottime: u64,
-    /// The thread's comm, NUL-padded.
-    pub comm: [u8; 16],
-    /// Length of each slot's string, or [`LEN_ABSENT`].
-    pub lens: [u16; Slot::COUNT],
-    /// Padding, 0.
-    pub pad2: [u8; 4],
+    /// The thread's comm, NUL-padded; words, because a program moves those with one instruction each.
+    pub comm: [u64; 2],
+    /// Length of each slot's string, 16 bits each, or [`LEN_ABSENT`].
+    pub lens: [u64; LENS_WORDS],
+}
+
+/// How many words hold the lengths.
+pub const LENS_WORDS: usize = Slot::COUNT.div_ceil(4);
+
+impl Header {
+    /// The length of each slot's string.
+    pub fn lens(&self) -> &[u16] {
+        bytemuck::cast_slice(&self.lens)
+    }
 }
 
 /// Size of [`Net`].

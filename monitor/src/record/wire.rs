@@ -67,7 +67,7 @@ pub fn decode_wire<'a>(
     v.info = get(Slot::Info);
     v.error = (header.error != 0).then_some(header.error);
     v.pid = Some(header.tgid);
-    v.comm = Some(arena.alloc_slice_copy(until_nul(&header.comm)));
+    v.comm = Some(arena.alloc_slice_copy(until_nul(bytemuck::bytes_of(&header.comm))));
     v.truncated = header.flags & TRUNCATED != 0;
     v.task =
         Some(Task { cgroup_id: header.cgroup_id, tid: header.tid, start_boottime: header.start_boottime });
@@ -171,7 +171,7 @@ type Slots<'a> = [Option<&'a [u8]>; Slot::COUNT];
 
 fn unpack<'a>(header: &Header, mut strings: &'a [u8]) -> Result<Slots<'a>, WireError> {
     let mut slots: Slots<'a> = [None; Slot::COUNT];
-    for (slot, len) in slots.iter_mut().zip(header.lens) {
+    for (slot, len) in slots.iter_mut().zip(header.lens().iter().copied()) {
         if len != LEN_ABSENT {
             let (string, rest) = strings.split_at_checked(usize::from(len)).ok_or(WireError::Truncated)?;
             *slot = Some(string);

@@ -7,6 +7,7 @@ mod libapparmor;
 mod measure;
 mod ours;
 mod parse;
+mod vm;
 
 /// Measures, and fails where a promise is not kept.
 #[derive(Debug, clap::Args)]
@@ -18,11 +19,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Parse(parse::Arguments),
+    Vm(vm::Arguments),
 }
 
 /// Runs what the arguments ask for; true when the promises are kept.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     match &arguments.what {
         What::Parse(arguments) => parse::run(arguments),
+        What::Vm(arguments) => vm::run(arguments),
     }
 }

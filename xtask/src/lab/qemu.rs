@@ -34,6 +34,9 @@ pub(crate) struct Machine<'a> {
     pub(crate) host_port: Option<u16>,
     /// After this time the boot is ended; `None` for one that the user ends.
     pub(crate) limit: Option<Duration>,
+    /// Whether the machine's clock counts instructions instead of time: one is a nanosecond, so that what is
+    /// timed in the guest repeats exactly, whatever this machine is doing.
+    pub(crate) counting: bool,
     /// Where the console's text and the guest's files go.
     pub(crate) logs: PathBuf,
 }
@@ -115,7 +118,12 @@ impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new("qemu-system-x86_64");
         // Not KVM, which hangs on nested hosts; one thread, because TCG's many threads stall now and then.
-        command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2048"]);
+        command.args(["-accel", "tcg,thread=single", "-cpu", "max", "-m", "2048"]);
+        if self.counting {
+            command.args(["-smp", "1", "-icount", "shift=0,sleep=off"]);
+        } else {
+            command.args(["-smp", "2"]);
+        }
         command.args([
             "-nodefaults",
             "-no-reboot",

@@ -51,6 +51,7 @@ impl Rig {
             parameters: format!("{} {}", boot.parameters(), reach.parameters),
             host_port: reach.port,
             limit: reach.limit,
+            counting: boot.counting,
             logs: self.logs(boot),
         };
         match machine.boot(stop, see)? {

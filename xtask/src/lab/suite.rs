@@ -18,6 +18,8 @@ pub(crate) struct Boot {
     pub(crate) kernel: &'static str,
     /// The wall-clock limit.
     pub(crate) limit: Duration,
+    /// Whether the machine's clock counts instructions instead of time.
+    pub(crate) counting: bool,
 }
 
 impl Boot {
@@ -41,13 +43,23 @@ pub(crate) struct Suite {
 
 /// The round of `cargo xtask run --once`: the first boot of the smoke suite.
 pub(crate) const ROUND: Boot =
-    Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT };
+    Boot { name: "both", scenario: "smoke", source: "auto", kernel: "", limit: LIMIT, counting: false };
 
 /// The machine of `cargo xtask run`, which the user ends.
 pub(crate) const LIVE: Boot =
-    Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT };
+    Boot { name: "live", scenario: "workload", source: "auto", kernel: "", limit: LIMIT, counting: false };
 
 const LIMIT: Duration = Duration::from_secs(150);
+
+/// The measurements of `cargo xtask bench vm`.
+pub(crate) const COST: Boot = Boot {
+    name: "cost",
+    scenario: "cost",
+    source: "none",
+    kernel: "",
+    limit: Duration::from_secs(600),
+    counting: true,
+};
 
 /// All suites.
 pub(crate) const SUITES: &[Suite] = &[
@@ -56,15 +68,43 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "a fixed list of violations is in the counters, exactly: both sources, eBPF alone, audit alone; both tell the same",
         boots: &[
             ROUND,
-            Boot { name: "ebpf", scenario: "smoke", source: "auto", kernel: "audit=0", limit: LIMIT },
-            Boot { name: "audit", scenario: "smoke", source: "audit", kernel: "", limit: LIMIT },
-            Boot { name: "agree", scenario: "agree", source: "each", kernel: "", limit: LIMIT },
+            Boot {
+                name: "ebpf",
+                scenario: "smoke",
+                source: "auto",
+                kernel: "audit=0",
+                limit: LIMIT,
+                counting: false,
+            },
+            Boot {
+                name: "audit",
+                scenario: "smoke",
+                source: "audit",
+                kernel: "",
+                limit: LIMIT,
+                counting: false,
+            },
+            Boot {
+                name: "agree",
+                scenario: "agree",
+                source: "each",
+                kernel: "",
+                limit: LIMIT,
+                counting: false,
+            },
         ],
     },
     Suite {
         name: "containers",
         about: "denials in runc containers name the profile and carry the container's cgroup",
-        boots: &[Boot { name: "runc", scenario: "containers", source: "auto", kernel: "", limit: LIMIT }],
+        boots: &[Boot {
+            name: "runc",
+            scenario: "containers",
+            source: "auto",
+            kernel: "",
+            limit: LIMIT,
+            counting: false,
+        }],
     },
     Suite {
         name: "suggest",
@@ -74,7 +114,14 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
-        boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],
+        boots: &[Boot {
+            name: "records",
+            scenario: "records",
+            source: "none",
+            kernel: "",
+            limit: LIMIT,
+            counting: false,
+        }],
     },
 ];
 

@@ -53,6 +53,11 @@ impl Agent {
         Ok(Self(child.context("starting the agent")?))
     }
 
+    /// The agent's process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits until `/readyz` says so.
     pub(crate) fn wait_ready(&mut self) -> Result<()> {
         let start = Instant::now();

@@ -12,6 +12,7 @@ mod agree;
 mod confined;
 mod console;
 mod containers;
+mod cost;
 mod counters;
 mod kernel_log;
 mod machine;
@@ -54,6 +55,7 @@ fn play(report: &mut Report) -> Result<()> {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
         "agree" => agree::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
+        "cost" => cost::play(report),
         "containers" => containers::play(report),
         "suggest" => suggest::play(report),
         "records" => records::play(report),

@@ -1,4 +1,4 @@
-//! Performs one mediated operation, once or several times, and says how each attempt ended.
+//! Performs one mediated operation, once or several times, and says how each attempt ended, or what it cost.
 //!
 //! Run under an AppArmor profile that lacks the rule for it, each attempt is a violation. The operations
 //! are chosen to ask AppArmor exactly once, and to do no harm where a complain-mode profile lets them
@@ -7,8 +7,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use cost::Costs;
 use nix::errno::Errno;
 
+mod cost;
 mod files;
 mod kernel;
 mod mounts;
@@ -45,11 +47,13 @@ fn main() -> ExitCode {
 
 /// Performs what the arguments ask for; `Ok(true)` when any attempt was refused.
 fn run(arguments: &[&str]) -> Result<bool, String> {
-    let (times, rest) = match arguments {
-        ["--times", times, rest @ ..] => {
-            (times.parse().map_err(|_| format!("--times wants a number, not {times}\n"))?, rest)
-        }
-        _ => (1_u32, arguments),
+    let number = |flag: &str, value: &str| {
+        value.parse::<u32>().map_err(|_| format!("{flag} wants a number, not {value}\n"))
+    };
+    let (times, cost, rest) = match arguments {
+        ["--times", times, rest @ ..] => (number("--times", times)?, false, rest),
+        ["--cost", times, rest @ ..] => (number("--cost", times)?, true, rest),
+        _ => (1, false, arguments),
     };
     let [name, values @ ..] = rest else {
         return Err(usage());
@@ -57,14 +61,23 @@ fn run(arguments: &[&str]) -> Result<bool, String> {
     let Some((_, names, perform)) = operations().find(|(known, ..)| known == name) else {
         return Err(format!("no operation is called {name}\n{}", usage()));
     };
+    let attempt = || match (perform, values) {
+        (Perform::Nothing(perform), []) => Ok(perform()),
+        (Perform::One(perform), [value]) => Ok(perform(value)),
+        (Perform::Two(perform), [first, second]) => Ok(perform(first, second)),
+        _ => Err(format!("usage: provoke [--times N | --cost N] {name} {names}\n")),
+    };
+    if cost {
+        // The first attempt brings into the caches what the others find there; and says whether the
+        // arguments fit.
+        attempt()?.ok();
+        let costs = Costs::of(times, || drop(attempt())).map_err(|error| format!("the clock: {error}\n"))?;
+        let _ = writeln!(std::io::stdout(), "{} {} {}", costs.at(1, 10), costs.at(1, 2), costs.at(9, 10));
+        return Ok(false);
+    }
     let mut refused = false;
     for _ in 0..times {
-        let end = match (perform, values) {
-            (Perform::Nothing(perform), []) => perform(),
-            (Perform::One(perform), [value]) => perform(value),
-            (Perform::Two(perform), [first, second]) => perform(first, second),
-            _ => return Err(format!("usage: provoke [--times N] {name} {names}\n")),
-        };
+        let end = attempt()?;
         refused |= matches!(end, Err(Errno::EACCES | Errno::EPERM));
         // Nobody may be listening, and the operation has happened either way.
         let _ = match end {
@@ -82,7 +95,7 @@ fn operations() -> impl Iterator<Item = Operation> {
 fn usage() -> String {
     let lines = operations().map(|(name, names, _)| format!("  {name} {names}\n"));
     format!(
-        "usage: provoke [--times N] OPERATION [ARGUMENT]...\n\noperations:\n{}",
+        "usage: provoke [--times N | --cost N] OPERATION [ARGUMENT]...\n\noperations:\n{}",
         lines.collect::<String>()
     )
 }
