@@ -16,7 +16,7 @@ use crate::step::Step;
 use crate::vm::Tally;
 
 /// Every target of `fuzz/Cargo.toml`.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 12] = [
     "auditd",
     "journal_export",
     "journal_json",
@@ -24,6 +24,8 @@ const TARGETS: [&str; 10] = [
     "line",
     "log",
     "netlink",
+    "profile",
+    "suggestion",
     "syslog",
     "user_avc",
     "wire",
