@@ -15,6 +15,7 @@ use crate::observe;
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
 use crate::step::Step;
+use crate::suggestions;
 use crate::vm::{self, Tally, Tell};
 
 /// Format, lints, licences, unit and black-box tests, the lab's suites, and what promtool says of a scrape.
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     step("unit and black-box tests", &mut tests);
     step("rules and dashboards, as Prometheus and Grafana read them", &mut observe::check);
     step("chart and kustomize, as Helm and Kubernetes read them", &mut deploy::check);
+    step("apparmor_parser on what is suggested", &mut suggestions::play);
     step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {
         step("documentation", &mut documentation);

@@ -58,6 +58,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     userland.add(&mut archive, "usr/bin/crun", "sbin/crun")?;
     userland.add(&mut archive, "usr/sbin/auditd", "sbin/auditd")?;
     userland.add(&mut archive, "usr/sbin/auditctl", "sbin/auditctl")?;
+    userland.add_policy(&mut archive)?;
     for applet in ["sh", "true"] {
         archive.put(&format!("bin/{applet}"), Node::Link("busybox".into()));
     }

@@ -28,14 +28,19 @@ pub(crate) fn change_policy(how: &str, path: &str) -> Result<()> {
 
 /// Runs `provoke` under `profile` until it ends.
 pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
-    let output = command(profile, arguments).output();
-    output.with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
+    run(profile, "/bin/provoke", arguments)
 }
 
-/// `provoke` under `profile`.
-pub(crate) fn command(profile: &str, arguments: &[String]) -> Command {
+/// Runs a program under `profile` until it ends.
+pub(crate) fn run(profile: &str, program: &str, arguments: &[String]) -> Result<Output> {
+    let output = command(profile, program, arguments).output();
+    output.with_context(|| format!("running {program} {} under {profile}", arguments.join(" ")))
+}
+
+/// A program that is to run under `profile`.
+pub(crate) fn command(profile: &str, program: &str, arguments: &[String]) -> Command {
     let request = format!("exec {profile}");
-    let mut command = Command::new("/bin/provoke");
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     // Only async-signal-safe calls: open, write, close; the text was made before the fork.
     let confine = move || -> io::Result<()> { fs::write("/proc/thread-self/attr/apparmor/exec", &request) };

@@ -24,6 +24,7 @@ mod records;
 mod restart;
 mod smoke;
 mod storm;
+mod suggest;
 mod victim;
 mod workload;
 
@@ -72,6 +73,7 @@ fn play(report: &mut Report) -> Result<()> {
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
         "kubernetes" => kubernetes::play(report),
+        "suggest" => suggest::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
