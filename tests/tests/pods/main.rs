@@ -2,13 +2,7 @@
 //!
 //! On paused time: both sides live on one runtime, whose clock jumps to the next timer whenever neither has
 //! anything to do. An hour of quiet takes a moment, and no test waits for real.
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test says by panicking what it expected"
-)]
+#![expect(clippy::expect_used, reason = "a test says by panicking what it expected")]
 
 mod failures;
 mod kubelet;
