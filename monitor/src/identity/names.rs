@@ -51,25 +51,20 @@ impl Names {
 
     fn of(&mut self, container: &Arc<Container>, now: Instant) -> Arc<Container> {
         let uid = container.pod.as_deref().map(|pod| &*pod.uid);
-        match self.pods.find(&container.id, uid) {
+        let by_pod = match self.pods.find(&container.id, uid) {
             Some(Named::Fully(known)) => return known,
             Some(Named::ByPod(known)) if !known.name.is_empty() => return known,
-            by_pod => {
-                let Some(told) = self.runtimes.find(&container.id, uid, now) else {
-                    return match by_pod {
-                        Some(Named::ByPod(known) | Named::Fully(known)) => known,
-                        None => Arc::clone(container),
-                    };
-                };
-                let pod = match by_pod {
-                    Some(Named::ByPod(known) | Named::Fully(known)) => known.pod.clone(),
-                    None => told.pod.clone().or_else(|| container.pod.clone()),
-                };
-                if pod == told.pod {
-                    return told;
-                }
-                Arc::new(Container { pod, ..(*told).clone() })
-            }
-        }
+            Some(Named::ByPod(known)) => Some(known),
+            None => None,
+        };
+        let Some(told) = self.runtimes.find(&container.id, uid, now) else {
+            return by_pod.unwrap_or_else(|| Arc::clone(container));
+        };
+        // The API server's word of a pod, else the runtime's, else the cgroup's.
+        let pod = match by_pod {
+            Some(known) => known.pod.clone(),
+            None => told.pod.clone().or_else(|| container.pod.clone()),
+        };
+        if pod == told.pod { told } else { Arc::new(Container { pod, ..(*told).clone() }) }
     }
 }

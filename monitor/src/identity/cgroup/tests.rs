@@ -232,7 +232,7 @@ fn the_file_is_read_in_one_order() {
 proptest! {
     /// Whatever stands below a container of a pod, it stays that container's.
     #[test]
-    fn children_inherit(below in prop::collection::vec("[a-z0-9.:-]{1,80}", 0..6)) {
+    fn children_inherit(below in prop::collection::vec("[a-z0-9:-][a-z0-9.:-]{0,79}", 0..6)) {
         let path = spell(&format!("/kubepods/pod{{U}}/{{H}}/{}", below.join("/")));
         prop_assert_eq!(parse(path.as_bytes()), container(H, Some(U)));
     }

@@ -35,8 +35,15 @@ const DOCKER: &str = "var/lib/docker/containers";
 #[derive(Debug)]
 pub struct Runtimes {
     root: PathBuf,
-    /// With when to look again.
-    remembered: HashMap<Box<str>, (Option<Arc<Container>>, Option<Instant>)>,
+    remembered: HashMap<Box<str>, Remembered>,
+}
+
+/// What the files told of a container.
+#[derive(Debug)]
+struct Remembered {
+    container: Option<Arc<Container>>,
+    /// When to look again, if there was nothing.
+    again: Option<Instant>,
 }
 
 impl Runtimes {
@@ -50,7 +57,7 @@ impl Runtimes {
     /// Reads files the first time, then remembers. What a file says of a pod counts only where the cgroup
     /// says the same pod.
     pub fn find(&mut self, id: &str, pod_uid: Option<&str>, now: Instant) -> Option<Arc<Container>> {
-        if let Some((container, again)) = self.remembered.get(id)
+        if let Some(Remembered { container, again }) = self.remembered.get(id)
             && again.is_none_or(|again| now < again)
         {
             return container.clone();
@@ -61,7 +68,7 @@ impl Runtimes {
             self.remembered.clear();
         }
         let again = container.is_none().then(|| now + NOTHING_FOR);
-        self.remembered.insert(id.into(), (container.clone(), again));
+        self.remembered.insert(id.into(), Remembered { container: container.clone(), again });
         container
     }
 
