@@ -133,14 +133,7 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "suggest",
         about: "what a complain-mode workload asked for, suggested and loaded, lets it run without a violation",
-        boots: &[Boot {
-            name: "loop",
-            scenario: "suggest",
-            source: "auto",
-            kernel: "",
-            counting: false,
-            limit: LIMIT,
-        }],
+        boots: &[Boot { name: "loop", scenario: "suggest", source: "auto", kernel: "", limit: LIMIT }],
     },
     Suite {
         name: "records",
