@@ -81,6 +81,35 @@ pub fn log(log: &[u8], size: usize) {
     assert_eq!(run(size), run(usize::MAX), "in pieces of {size}");
 }
 
+/// Reads `text` as a profile.
+pub fn profile(text: &[u8]) {
+    aa_monitor::suggest::read_profile(&String::from_utf8_lossy(text));
+}
+
+/// What is suggested for the records of a log holds only text that does nothing in a terminal, and reads as a
+/// profile.
+pub fn suggestion(log: &[u8]) {
+    use aa_monitor::merge::{Event, SeenBy};
+    use aa_monitor::output::history::evidence::of_event;
+    use aa_monitor::suggest::{Collection, Format, Only, Request, suggest};
+
+    let mut collection = Collection::new(Only::default());
+    let mut reader = Log::new(Origin::File, Senders::by_program());
+    let mut each = |_: &[u8], result: Result<&Violation<'_>, ParseError>| {
+        if let Ok(violation) = result
+            && let Some(evidence) = of_event(&Event::unresolved(violation, SeenBy::default()))
+        {
+            collection.add(evidence);
+        }
+    };
+    reader.feed(log, &mut each);
+    reader.finish(&mut each);
+    let request = Request { format: Format::Profile, ..Request::default() };
+    let answer = suggest(&request, collection.finish().0).expect("nothing is read from a file");
+    assert!(answer.text.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", answer.text);
+    aa_monitor::suggest::read_profile(&answer.text);
+}
+
 fn check(violation: &Violation<'_>) {
     let label = operation_label(violation.operation);
     assert!(label == OTHER_OPERATION || OPERATIONS.contains(&label));

@@ -11,6 +11,7 @@ mod place;
 mod run;
 mod setup;
 mod step;
+mod suggestions;
 mod test;
 mod vm;
 
@@ -23,6 +24,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
+    /// Has AppArmor's parser read what is suggested for the recorded logs.
+    Suggestions,
     Vm(vm::Arguments),
 }
 
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Setup => setup::run(),
+        Task::Suggestions => suggestions::run(),
         Task::Vm(arguments) => vm::run(&arguments),
     };
     match end {

@@ -13,6 +13,7 @@ use crate::lab::{kernel, live};
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
 use crate::step::Step;
+use crate::suggestions;
 use crate::vm::{self, Tally, Tell};
 
 /// Format, lints, licences, unit and black-box tests, the lab's suites, and what promtool says of a scrape.
@@ -57,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     });
     step("licences, bans, sources", &mut licences);
     step("unit and black-box tests", &mut tests);
+    step("apparmor_parser on what is suggested", &mut suggestions::play);
     step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {
         step("documentation", &mut documentation);

@@ -52,8 +52,8 @@ impl Names {
     fn of(&mut self, container: &Arc<Container>, now: Instant) -> Arc<Container> {
         let uid = container.pod.as_deref().map(|pod| &*pod.uid);
         match self.pods.find(&container.id, uid) {
-            Some(Named::Fully(known)) => return known,
-            Some(Named::ByPod(known)) if !known.name.is_empty() => return known,
+            Some(Named::Fully(known)) => known,
+            Some(Named::ByPod(known)) if !known.name.is_empty() => known,
             by_pod => {
                 let Some(told) = self.runtimes.find(&container.id, uid, now) else {
                     return match by_pod {

@@ -124,7 +124,7 @@ impl<T> Naming<T> {
     pub async fn changed(&mut self) {
         // An error would say that there are no pods any more, and they live as long as their names.
         if self.room.is_empty() || self.changed.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

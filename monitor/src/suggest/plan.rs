@@ -200,10 +200,9 @@ fn fold(profile: &str, exec: ExecChoice, hats: &BTreeSet<String>) -> Vec<String>
         names.push(first);
     } else if first.starts_with('/') {
         match exec {
-            ExecChoice::Ix => {}
             // A child profile has no children of its own.
             ExecChoice::Cx if names.len() == 1 => names.push(first),
-            ExecChoice::Cx => {}
+            ExecChoice::Ix | ExecChoice::Cx => {}
             ExecChoice::Px => names = vec![first],
         }
     }

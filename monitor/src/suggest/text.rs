@@ -91,7 +91,7 @@ impl Display for Rule {
                 condition(f, "peer", peer)?;
             }
             Self::Mount { how, fstype, options, source, target } => {
-                mount(f, *how, fstype, options, source, target)?
+                mount(f, *how, fstype, options, source, target)?;
             }
             Self::PivotRoot { old, new } => {
                 f.write_str("pivot_root")?;

@@ -57,6 +57,7 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     for applet in ["sh", "true"] {
         archive.put(&format!("bin/{applet}"), Node::Link("busybox".into()));
     }
+    userland.add_policy(&mut archive)?;
     archive.put("etc/apparmor/parser.conf", Node::File { mode: 0o644, content: Vec::new() });
     for profiles in ["lab.profiles", "late.profiles"] {
         let from = place::workspace().join("tests/guest").join(profiles);

@@ -118,6 +118,11 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "suggest",
+        about: "what a complain-mode workload asked for, suggested and loaded, lets it run without a violation",
+        boots: &[Boot { name: "loop", scenario: "suggest", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
         name: "records",
         about: "every operation once, and the records that the kernel wrote about it (kept as records.log)",
         boots: &[Boot { name: "records", scenario: "records", source: "none", kernel: "", limit: LIMIT }],

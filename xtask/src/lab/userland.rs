@@ -90,10 +90,46 @@ impl Userland {
         Ok(found.collect())
     }
 
+    /// Adds what every profile includes: the ABIs and the tunables.
+    pub(crate) fn add_policy(&self, archive: &mut Archive) -> Result<()> {
+        for folder in ["etc/apparmor.d/abi", "etc/apparmor.d/tunables"] {
+            add_folder(archive, &self.0.join(folder), folder)?;
+        }
+        Ok(())
+    }
+
+    /// The folder of profiles, with the abstractions.
+    pub(crate) fn profiles(&self) -> PathBuf {
+        self.0.join("etc/apparmor.d")
+    }
+
+    /// The parser, run by the packages' own loader.
+    pub(crate) fn parser(&self) -> Command {
+        let mut command = Command::new(self.0.join(LOADER));
+        command
+            .arg("--library-path")
+            .arg(self.0.join(LIBRARIES))
+            .arg(self.0.join("usr/sbin/apparmor_parser"));
+        command
+    }
+
     /// Adds the loader, at the path that programs name it by.
     pub(crate) fn add_loader(&self, archive: &mut Archive) -> Result<()> {
         add_file(archive, &self.0.join(LOADER), "lib64/ld-linux-x86-64.so.2")
     }
+}
+
+fn add_folder(archive: &mut Archive, from: &Path, to: &str) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        let to = format!("{to}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            add_folder(archive, &entry.path(), &to)?;
+        } else {
+            add_file(archive, &entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Adds a file of this machine, with its permissions.

@@ -35,9 +35,11 @@ const DOCKER: &str = "var/lib/docker/containers";
 #[derive(Debug)]
 pub struct Runtimes {
     root: PathBuf,
-    /// With when to look again.
-    remembered: HashMap<Box<str>, (Option<Arc<Container>>, Option<Instant>)>,
+    remembered: HashMap<Box<str>, Remembered>,
 }
+
+/// What was found of a container, and when to look again.
+type Remembered = (Option<Arc<Container>>, Option<Instant>);
 
 impl Runtimes {
     /// Of the host whose file system is at `root`.

@@ -82,7 +82,8 @@ fn it_outlives_the_agent() {
 
 #[test]
 fn damage_is_set_aside_and_never_fatal() {
-    let damage: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Row = (&'static str, fn(&mut Vec<u8>));
+    let damage: [Row; 4] = [
         ("another file", |bytes| *bytes = b"not a database".to_vec()),
         ("cut", |bytes| bytes.truncate(bytes.len() / 2)),
         ("empty pages", |bytes| bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0)),

@@ -24,6 +24,8 @@ const CLIENTS: usize = 16;
 /// A question is not longer, and does not take longer.
 const QUESTION_LIMIT: u64 = 64 << 10;
 const QUESTION_TIME: Duration = Duration::from_secs(5);
+/// A client that is turned away holds the others up for no longer than this.
+const REFUSAL_TIME: Duration = Duration::from_millis(200);
 /// A reader that takes nothing for so long is gone.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 
@@ -57,10 +59,13 @@ pub async fn serve(listener: UnixListener, live: Arc<Live>) {
         }
         let Ok(permit) = Arc::clone(&clients).try_acquire_owned() else {
             live.refused.fetch_add(1, Ordering::Relaxed);
-            let (_, mut write) = stream.into_split();
-            let _ =
-                timeout(Duration::from_millis(100), refuse(&mut write, "too many readers; end one of them"))
-                    .await;
+            let (mut read, mut write) = stream.into_split();
+            // The question is read first: a socket that is closed before loses what was written to it.
+            let told = async {
+                let _ = read.read(&mut [0; 4096]).await;
+                refuse(&mut write, "too many readers; end one of them").await
+            };
+            let _ = timeout(REFUSAL_TIME, told).await;
             continue;
         };
         let live = Arc::clone(&live);

@@ -180,7 +180,7 @@ impl Reader<'_> {
                 }
                 Statement::Open(header, at) => self.open(header, at, statements, into, place),
                 Statement::Include { name, magic, optional } => {
-                    self.include(name, magic, optional, into, place)
+                    self.include(name, magic, optional, into, place);
                 }
                 Statement::Variable { name, add, values } => {
                     let values = values.into_iter().map(str::to_owned);

@@ -143,15 +143,15 @@ fn name(rule: &mut Rule) {
     match rule {
         Rule::File { path, .. } => literal(path),
         Rule::Unix { addr, peer, peer_addr, .. } => {
-            [addr, peer, peer_addr].into_iter().flatten().for_each(literal)
+            [addr, peer, peer_addr].into_iter().flatten().for_each(literal);
         }
         Rule::Signal { peer, .. } | Rule::Ptrace { peer, .. } => peer.iter_mut().for_each(literal),
         Rule::Mount { fstype, source, target, .. } => {
-            [fstype, source, target].into_iter().flatten().for_each(literal)
+            [fstype, source, target].into_iter().flatten().for_each(literal);
         }
         Rule::ChangeProfile { target } => target.iter_mut().for_each(literal),
         Rule::Dbus { conditions, peer, .. } => {
-            conditions.iter_mut().chain(peer).for_each(|(_, value)| literal(value))
+            conditions.iter_mut().chain(peer).for_each(|(_, value)| literal(value));
         }
         _ => {}
     }

@@ -34,8 +34,13 @@ pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
 
 /// `provoke` under `profile`.
 pub(crate) fn command(profile: &str, arguments: &[String]) -> Command {
+    program(profile, "/bin/provoke", arguments)
+}
+
+/// A program that will run under `profile`.
+pub(crate) fn program(profile: &str, program: &str, arguments: &[String]) -> Command {
     let request = format!("exec {profile}");
-    let mut command = Command::new("/bin/provoke");
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     // Only async-signal-safe calls: open, write, close; the text was made before the fork.
     let confine = move || -> io::Result<()> { fs::write("/proc/thread-self/attr/apparmor/exec", &request) };

@@ -23,6 +23,7 @@ mod records;
 mod restart;
 mod smoke;
 mod storm;
+mod suggest;
 mod victim;
 mod workload;
 
@@ -70,6 +71,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "suggest" => suggest::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
