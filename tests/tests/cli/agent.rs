@@ -2,15 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+const STATE_DIR: &str = "AA_MONITOR_STATE_DIR";
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,22 +46,34 @@ pub(crate) fn command(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    // Each its own: agents that share one refuse to run beside each other.
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let state = format!("{}/state-{}-{number}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-    command.env("AA_MONITOR_STATE_DIR", state).env("AA_MONITOR_NO_PIN", "true");
+    // Each its own: agents that share one refuse to run beside each other. Nothing is left on the machine.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let home = std::env::temp_dir().join(format!("aa-monitor-{}-{number}", std::process::id()));
+    command.env(STATE_DIR, home.join("state")).env("AA_MONITOR_SOCKET", home.join("socket"));
+    command.env("AA_MONITOR_NO_PIN", "true");
     command
+}
+
+/// The folder that [`command`] gave a command for what it writes.
+fn home(command: &Command) -> PathBuf {
+    let state = command.get_envs().find(|(name, _)| *name == STATE_DIR).and_then(|(_, value)| value);
+    Path::new(state.expect("a state directory")).parent().expect("a folder of its own").to_owned()
 }
 
 /// Runs `aa-monitor` to its end.
 pub(crate) fn output(args: &[&str]) -> Output {
-    command(args).output().expect("aa-monitor starts")
+    let mut command = command(args);
+    let output = command.output().expect("aa-monitor starts");
+    // Most write nothing.
+    let _ = std::fs::remove_dir_all(home(&command));
+    output
 }
 
 /// An agent that runs, and is killed when it is dropped.
 pub(crate) struct Agent {
     child: Child,
+    home: PathBuf,
     /// Where it serves.
     pub(crate) address: SocketAddr,
     log: Receiver<String>,
@@ -75,11 +89,15 @@ impl Agent {
     pub(crate) fn start_by(program: &[&str], args: &[&str]) -> Self {
         let args = [&["run", "--listen", "127.0.0.1:0"], args].concat();
         let mut command = command(&args);
+        let home = home(&command);
         if let [program, flags @ ..] = program {
             let mut by = Command::new(program);
             by.args(flags).arg(command.get_program()).args(command.get_args());
-            for (name, _) in command.get_envs() {
-                by.env_remove(name);
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => by.env(name, value),
+                    None => by.env_remove(name),
+                };
             }
             command = by;
         }
@@ -93,7 +111,7 @@ impl Agent {
                 let _ = to.send(line);
             }
         });
-        let mut agent = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        let mut agent = Self { child, home, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
         let line = agent.wait_for("serving http://");
         let (_, rest) = line.split_once("http://").expect("an address");
         agent.address = rest.split('/').next().expect("an address").parse().expect("an address");
@@ -163,5 +181,6 @@ impl Drop for Agent {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.home);
     }
 }

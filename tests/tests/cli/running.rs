@@ -77,7 +77,7 @@ fn the_least_of_everything_is_enough_to_stay_up() {
         "--series-limit=100",
         "--state-dir=/dev/null/state",
     ]);
-    assert_eq!(agent.request("GET", "/readyz").0, 200);
+    assert!(agent.request("GET", "/readyz").0.starts_with("HTTP/1.1 200"));
     assert!(agent.request("GET", "/metrics").1.contains("aa_monitor_events_lost_total"));
 }
 

@@ -28,17 +28,17 @@ pub(crate) fn change_policy(how: &str, path: &str) -> Result<()> {
 
 /// Runs `provoke` under `profile` until it ends.
 pub(crate) fn provoke(profile: &str, arguments: &[String]) -> Result<Output> {
-    run(profile, "/bin/provoke", arguments)
+    let output = command(profile, arguments).output();
+    output.with_context(|| format!("running provoke {} under {profile}", arguments.join(" ")))
 }
 
-/// Runs a program under `profile` until it ends.
-pub(crate) fn run(profile: &str, program: &str, arguments: &[String]) -> Result<Output> {
-    let output = command(profile, program, arguments).output();
-    output.with_context(|| format!("running {program} {} under {profile}", arguments.join(" ")))
+/// `provoke` under `profile`.
+pub(crate) fn command(profile: &str, arguments: &[String]) -> Command {
+    program(profile, "/bin/provoke", arguments)
 }
 
-/// A program that is to run under `profile`.
-pub(crate) fn command(profile: &str, program: &str, arguments: &[String]) -> Command {
+/// A program that will run under `profile`.
+pub(crate) fn program(profile: &str, program: &str, arguments: &[String]) -> Command {
     let request = format!("exec {profile}");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());

@@ -108,8 +108,7 @@ fn make_upgrade() -> Result<()> {
 }
 
 fn stream(prefix: &str) -> Result<Child> {
-    let mut command =
-        confined::command(ENFORCE, "/bin/provoke", &["stream".into(), prefix.into(), PAUSE.into()]);
+    let mut command = confined::command(ENFORCE, &["stream".into(), prefix.into(), PAUSE.into()]);
     command.stdout(Stdio::piped()).spawn().context("starting a stream")
 }
 

@@ -120,7 +120,8 @@ fn load(text: &str) -> Result<()> {
 }
 
 fn run(profile: &str, script: &str) -> Result<()> {
-    let end = confined::run(profile, "/bin/busybox", &["sh".to_owned(), "-c".to_owned(), script.to_owned()])?;
+    let arguments = ["sh", "-c", script].map(str::to_owned);
+    let end = confined::program(profile, "/bin/busybox", &arguments).output().context("starting a shell")?;
     ensure!(end.status.success(), "{}: {}", end.status, String::from_utf8_lossy(&end.stderr).trim());
     Ok(())
 }
