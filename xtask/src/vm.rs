@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 /// Plays one suite on one kernel.
 pub(crate) fn play(kernel: &str, suite: Suite, tell: Tell) -> Result<Tally> {
-    let rig = Rig::ready(kernel)?;
+    let rig = Rig::furnished(kernel, suite.furnishing())?;
     let mut tally = Tally::default();
     for boot in suite.boots {
         let label = rig.label(boot);

@@ -10,6 +10,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 mod agent;
 mod agree;
 mod auditd;
+mod authors;
 mod confined;
 mod console;
 mod containers;
@@ -23,7 +24,6 @@ mod records;
 mod restart;
 mod smoke;
 mod storm;
-mod suggest;
 mod victim;
 mod workload;
 
@@ -71,7 +71,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
-        "suggest" => suggest::play(report),
+        "authors" => authors::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
