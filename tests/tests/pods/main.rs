@@ -2,6 +2,7 @@
 //!
 //! On paused time: both sides live on one runtime, whose clock jumps to the next timer whenever neither has
 //! anything to do. An hour of quiet takes a moment, and no test waits for real.
+#![expect(clippy::expect_used, reason = "a test says by panicking what it expected")]
 
 mod failures;
 mod kubelet;
@@ -51,10 +52,9 @@ impl Cluster {
 
     /// `namespace/workload/pod/container`, or what of it is known; empty when nothing is.
     fn name(&self, letter: char, uid: &str) -> String {
-        let (Named::Fully(container) | Named::ByPod(container)) = match self.pods.find(&id(letter), Some(uid))
-        {
-            Some(named) => named,
-            None => return String::new(),
+        let found = self.pods.find(&id(letter), Some(uid));
+        let Some(Named::Fully(container) | Named::ByPod(container)) = found else {
+            return String::new();
         };
         let pod = container.pod.as_deref().cloned().unwrap_or_default();
         format!("{}/{}/{}/{}", pod.namespace, pod.workload, pod.name, container.name)
