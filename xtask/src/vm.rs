@@ -78,7 +78,7 @@ pub(crate) fn play(kernel: &str, suite: Suite, tell: Tell) -> Result<Tally> {
     if suite.boots == [SRE] {
         return sre::play(kernel, tell);
     }
-    let rig = Rig::ready(kernel)?;
+    let rig = Rig::furnished(kernel, suite.furnishing())?;
     let mut tally = Tally::default();
     for boot in suite.boots {
         let label = rig.label(boot);

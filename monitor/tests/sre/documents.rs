@@ -15,6 +15,8 @@ fn metrics(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "_:*".contains(c)))
         .map(|word| word.trim_end_matches(':'))
         .filter(|word| word.starts_with("apparmor_") || word.starts_with("aa_monitor_"))
+        // The kernel's own functions.
+        .filter(|word| !word.starts_with("apparmor_task_") && !word.starts_with("apparmor_ptrace_"))
         // A command, and prefixes that a document greps for, are no metrics.
         .filter(|word| {
             !["apparmor_", "apparmor_parser", "aa_monitor_"].contains(word) && !word.ends_with('*')

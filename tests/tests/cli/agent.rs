@@ -38,7 +38,7 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// `aa-monitor` with these arguments, and nothing of this process's environment that would configure it.
-pub(crate) fn command(args: &[&str]) -> Command {
+pub(crate) fn unset(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(args);
     for (name, _) in std::env::vars_os() {
@@ -46,6 +46,12 @@ pub(crate) fn command(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The same with a folder of its own for what it writes.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = unset(args);
     // Each its own: agents that share one refuse to run beside each other. Nothing is left on the machine.
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

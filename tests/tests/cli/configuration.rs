@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::agent::{command, output};
+use crate::agent::{command, output, unset};
 
 /// A configuration file that is removed with the test.
 struct File(PathBuf);
@@ -115,10 +115,11 @@ fn the_printed_configuration_reads_back_the_same() {
         "--ring-size",
         "512KiB",
     ];
-    let printed = output(&flags);
+    // What the environment says would win over the file.
+    let printed = unset(&flags).output().unwrap();
     assert_eq!(printed.status.code(), Some(0));
     let file = File::with(std::str::from_utf8(&printed.stdout).unwrap());
-    let again = output(&["run", "--print-config", "--config", file.path()]);
+    let again = unset(&["run", "--print-config", "--config", file.path()]).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(printed.stdout, again.stdout);
 }

@@ -52,8 +52,8 @@ impl Cluster {
 
     /// `namespace/workload/pod/container`, or what of it is known; empty when nothing is.
     fn name(&self, letter: char, uid: &str) -> String {
-        let Some(Named::Fully(container) | Named::ByPod(container)) = self.pods.find(&id(letter), Some(uid))
-        else {
+        let found = self.pods.find(&id(letter), Some(uid));
+        let Some(Named::Fully(container) | Named::ByPod(container)) = found else {
             return String::new();
         };
         let pod = container.pod.as_deref().cloned().unwrap_or_default();

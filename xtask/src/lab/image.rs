@@ -29,6 +29,26 @@ const MODULES: [&str; 8] = [
 /// Of `tests/guest`.
 const PROFILES: [&str; 5] =
     ["lab.profiles", "late.profiles", "k8s.profiles", "k8s-gone.profiles", "k8s-late.profiles"];
+/// Programs for the authors' suite.
+const PROGRAMS: [&str; 17] = [
+    "usr/bin/bash",
+    "usr/bin/curl",
+    "usr/bin/gawk",
+    "usr/bin/gzip",
+    "usr/bin/head",
+    "usr/bin/openssl",
+    "usr/bin/perl",
+    "usr/bin/python3.13",
+    "usr/bin/redis-cli",
+    "usr/bin/redis-server",
+    "usr/bin/sed",
+    "usr/bin/seq",
+    "usr/bin/sort",
+    "usr/bin/sqlite3",
+    "usr/bin/tar",
+    "usr/bin/wc",
+    "usr/sbin/nginx",
+];
 
 /// Files that the acts work on: path, permissions, content.
 const LAB_FILES: [(&str, u32, &str); 8] = [
@@ -43,8 +63,17 @@ const LAB_FILES: [(&str, u32, &str); 8] = [
     ("lab/mnt/empty", 0o644, ""),
 ];
 
+/// What the guest has beside the lab's own programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Furnishing {
+    /// Nothing.
+    Bare,
+    /// Servers, interpreters and tools as people run them.
+    Programs,
+}
+
 /// Makes the image for a kernel; `programs` is the folder of our own ones.
-pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
+pub(crate) fn build(kernel: &Kernel, programs: &Path, furnishing: Furnishing) -> Result<PathBuf> {
     let userland = Userland::get()?;
     let mut archive = Archive::default();
     archive.put("dev/console", Node::Device { major: 5, minor: 1 });
@@ -73,9 +102,33 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path) -> Result<PathBuf> {
     if let Some(modules) = &kernel.modules {
         add_modules(&mut archive, modules)?;
     }
-    let path = place::lab().join("images").join(format!("{}.cpio", kernel.name));
+    let mut name = kernel.name.clone();
+    if furnishing == Furnishing::Programs {
+        furnish(&mut archive)?;
+        name.push_str("-programs");
+    }
+    let path = place::lab().join("images").join(format!("{name}.cpio"));
     write(&archive, &path).with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
+}
+
+/// Adds the programs of the authors' suite, and the users that servers look up.
+fn furnish(archive: &mut Archive) -> Result<()> {
+    let programs = Userland::programs()?;
+    for program in PROGRAMS {
+        programs.add(archive, program, program)?;
+    }
+    programs.add_tree(archive, "usr/lib/python3.13")?;
+    // The libraries' own loader, should they be newer than the lab's.
+    programs.add_loader(archive)?;
+    for (path, content) in [
+        ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        ("lab/web/index.html", "hello\n"),
+    ] {
+        archive.put(path, Node::File { mode: 0o644, content: content.into() });
+    }
+    Ok(())
 }
 
 fn add_modules(archive: &mut Archive, folder: &Path) -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::console::Outcome;
+use super::image::Furnishing;
 use super::kernel::Kernel;
 use super::qemu::{Machine, See, Stop};
 use super::suite::Boot;
@@ -27,9 +28,14 @@ pub(crate) fn logs(kernel: &str, boot: &Boot) -> PathBuf {
 impl Rig {
     /// Fetches, builds and packs what is missing.
     pub(crate) fn ready(kernel: &str) -> Result<Self> {
+        Self::furnished(kernel, Furnishing::Bare)
+    }
+
+    /// The same with more than the lab's own programs.
+    pub(crate) fn furnished(kernel: &str, furnishing: Furnishing) -> Result<Self> {
         let kernel = Kernel::get(kernel)?;
         let programs = programs::build()?;
-        let image = image::build(&kernel, &programs)?;
+        let image = image::build(&kernel, &programs, furnishing)?;
         Ok(Self { kernel, image })
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use aa_monitor_tests::contract;
 use anyhow::{Context, Result};
 
+use super::image::Furnishing;
+
 /// One boot of a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Boot {
@@ -33,6 +35,9 @@ impl Boot {
     }
 }
 
+/// The suite whose guest has real programs, which would only slow the boots of the others.
+const AUTHORS: &str = "authors";
+
 /// A named set of boots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suite {
@@ -42,6 +47,13 @@ pub(crate) struct Suite {
     pub(crate) about: &'static str,
     /// Its boots.
     pub(crate) boots: &'static [Boot],
+}
+
+impl Suite {
+    /// What its guest has beside the lab's own programs.
+    pub(crate) fn furnishing(&self) -> Furnishing {
+        if self.name == AUTHORS { Furnishing::Programs } else { Furnishing::Bare }
+    }
 }
 
 /// The round of `cargo xtask run --once`: the first boot of the smoke suite.
@@ -131,9 +143,9 @@ pub(crate) const SUITES: &[Suite] = &[
         boots: &[SRE],
     },
     Suite {
-        name: "suggest",
-        about: "what a complain-mode workload asked for, suggested and loaded, lets it run without a violation",
-        boots: &[Boot { name: "loop", scenario: "suggest", source: "auto", kernel: "", limit: LIMIT }],
+        name: AUTHORS,
+        about: "what real programs asked for in complain mode, suggested and loaded, lets them run without a violation; tail is prompt",
+        boots: &[Boot { name: "loop", scenario: "authors", source: "auto", kernel: "", limit: LONG }],
     },
     Suite {
         name: "records",

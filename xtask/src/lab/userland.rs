@@ -44,6 +44,74 @@ const PACKAGES: [&str; 25] = [
     "libyajl2/trixie",
     "runc/trixie",
 ];
+/// Changes when the list below does.
+const PROGRAMS_FOLDER: &str = "userland-programs-1";
+const PROGRAMS: [&str; 64] = [
+    "bash/trixie",
+    "coreutils/trixie",
+    "curl/trixie",
+    "gawk/trixie",
+    "gzip/trixie",
+    "libacl1/trixie",
+    "libatomic1/trixie",
+    "libattr1/trixie",
+    "libbrotli1/trixie",
+    "libbz2-1.0/trixie",
+    "libc6/trixie",
+    "libcap2/trixie",
+    "libcom-err2/trixie",
+    "libcrypt1/trixie",
+    "libcurl4t64/trixie",
+    "libexpat1/trixie",
+    "libffi8/trixie",
+    "libgcc-s1/trixie",
+    "libgmp10/trixie",
+    "libgnutls30t64/trixie",
+    "libgssapi-krb5-2/trixie",
+    "libhogweed6t64/trixie",
+    "libidn2-0/trixie",
+    "libjemalloc2/trixie",
+    "libk5crypto3/trixie",
+    "libkeyutils1/trixie",
+    "libkrb5-3/trixie",
+    "libkrb5support0/trixie",
+    "libldap2/trixie",
+    "liblzf1/trixie",
+    "liblzma5/trixie",
+    "libmd0/trixie",
+    "libmpfr6/trixie",
+    "libnettle8t64/trixie",
+    "libnghttp2-14/trixie",
+    "libnghttp3-9/trixie",
+    "libp11-kit0/trixie",
+    "libpcre2-8-0/trixie",
+    "libpsl5t64/trixie",
+    "libpython3.13-minimal/trixie",
+    "libreadline8t64/trixie",
+    "librtmp1/trixie",
+    "libsasl2-2/trixie",
+    "libselinux1/trixie",
+    "libsigsegv2/trixie",
+    "libsqlite3-0/trixie",
+    "libssh2-1t64/trixie",
+    "libssl3t64/trixie",
+    "libstdc++6/trixie",
+    "libsystemd0/trixie",
+    "libtasn1-6/trixie",
+    "libtinfo6/trixie",
+    "libunistring5/trixie",
+    "libzstd1/trixie",
+    "nginx/trixie",
+    "openssl/trixie",
+    "perl-base/trixie",
+    "python3.13-minimal/trixie",
+    "redis-server/trixie",
+    "redis-tools/trixie",
+    "sed/trixie",
+    "sqlite3/trixie",
+    "tar/trixie",
+    "zlib1g/trixie",
+];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
@@ -57,6 +125,16 @@ impl Userland {
         let folder = place::lab().join(FOLDER);
         if !folder.exists() {
             Apt::fresh()?.unpack("the guest's userland", &PACKAGES.map(str::to_owned), &folder)?;
+        }
+        Ok(Self(folder))
+    }
+
+    /// The same of the packages that the authors' suite runs.
+    pub(crate) fn programs() -> Result<Self> {
+        let folder = place::lab().join(PROGRAMS_FOLDER);
+        if !folder.exists() {
+            let packages = PROGRAMS.map(str::to_owned);
+            Apt::fresh()?.unpack("the programs of the authors' suite", &packages, &folder)?;
         }
         Ok(Self(folder))
     }
@@ -98,6 +176,11 @@ impl Userland {
         Ok(())
     }
 
+    /// Adds a folder of the packages where it is.
+    pub(crate) fn add_tree(&self, archive: &mut Archive, folder: &str) -> Result<()> {
+        add_folder(archive, &self.0.join(folder), folder)
+    }
+
     /// The folder of profiles, with the abstractions.
     pub(crate) fn profiles(&self) -> PathBuf {
         self.0.join("etc/apparmor.d")
@@ -123,8 +206,13 @@ fn add_folder(archive: &mut Archive, from: &Path, to: &str) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
         let entry = entry?;
         let to = format!("{to}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
             add_folder(archive, &entry.path(), &to)?;
+        } else if kind.is_symlink() {
+            // What it leads to need not be in the packages.
+            let target = fs::read_link(entry.path())?;
+            archive.put(&to, Node::Link(target.to_string_lossy().into_owned()));
         } else {
             add_file(archive, &entry.path(), &to)?;
         }

@@ -71,7 +71,10 @@ fn leave_initramfs() -> Result<()> {
     const NEW: &str = "/new";
     fs::create_dir(NEW).with_context(|| format!("making {NEW}"))?;
     mount(Some("root"), NEW, Some("tmpfs"), MsFlags::empty(), None::<&str>).context("mounting a new root")?;
-    let copy = ["cp", "-a", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/lab", "/dev", NEW];
+    let mut copy = vec!["cp", "-a", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/lab", "/dev"];
+    // Only where real programs are played.
+    copy.extend(Path::new("/usr").exists().then_some("/usr"));
+    copy.push(NEW);
     busybox(&copy)?;
     std::env::set_current_dir(NEW).context("entering the new root")?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context("moving the new root")?;

@@ -10,6 +10,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 mod agent;
 mod agree;
 mod auditd;
+mod authors;
 mod confined;
 mod console;
 mod containers;
@@ -24,7 +25,6 @@ mod records;
 mod restart;
 mod smoke;
 mod storm;
-mod suggest;
 mod victim;
 mod workload;
 
@@ -73,7 +73,7 @@ fn play(report: &mut Report) -> Result<()> {
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
         "kubernetes" => kubernetes::play(report),
-        "suggest" => suggest::play(report),
+        "authors" => authors::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
