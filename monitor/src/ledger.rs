@@ -168,6 +168,9 @@ impl Attached {
     }
 }
 
+/// The tracepoints of cgroups that come and go.
+pub const CGROUP_HOOKS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
+
 /// One hooked (or not hooked) kernel function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -309,6 +312,15 @@ impl Ledger {
     /// Notes how a kernel function was hooked.
     pub fn set_hooks(&self, hooks: Vec<Hook>) {
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = hooks;
+    }
+
+    /// Whether the kernel tells of every cgroup that is made or removed, and has been heard each time.
+    pub fn hears_of_cgroups(&self) -> bool {
+        let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let attached = |function: &&str| {
+            hooks.iter().any(|hook| hook.function == *function && hook.attached != Attached::No)
+        };
+        CGROUP_HOOKS.iter().all(attached) && self.identity().missed_total() == 0
     }
 
     /// How the kernel functions are hooked.

@@ -216,8 +216,12 @@ impl Resolver {
         tree.walk(|id, path| self.containers.made(id, path, |why| counts.evict(why)));
     }
 
-    /// The container, if it is the only one on the node that can have run under the record's profile.
+    /// The container, if it is the only one on the node that can have run under the record's profile. Never
+    /// where the kernel does not tell of cgroups: one may have come and gone between two looks.
     fn by_profile(&mut self, violation: &Violation<'_>, now: Instant) -> Option<(Owner, How)> {
+        if !self.ledger.hears_of_cgroups() {
+            return None;
+        }
         let profile = violation.profile.filter(|_| violation.namespace.is_none())?;
         let age = Duration::from_nanos(since_epoch().checked_sub(violation.time?)?);
         if age > FRESH || now < self.next_scan {

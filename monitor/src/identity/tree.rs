@@ -34,6 +34,11 @@ impl Tree {
         candidates.iter().map(PathBuf::from).find(|path| is_root(path, hierarchy.is_v2())).map(Self)
     }
 
+    #[cfg(test)]
+    pub(super) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         &self.0

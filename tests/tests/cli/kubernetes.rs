@@ -1,6 +1,7 @@
 //! The agent beside an API server: what it tells of pods, on a machine that need not have AppArmor.
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use aa_monitor_tests::apiserver::pod::Pod;
 use aa_monitor_tests::apiserver::{Action, ApiServer, Fault, Request, Resource, Verb};
@@ -63,6 +64,12 @@ fn what_a_pod_asks_for_in_vain_is_a_metric_an_event_and_a_line_of_the_log() {
             "AppArmorProfileNotAllowed uid-2 aa-monitor-node-1",
         ]
     );
+    // The server has written them; the agent hears of it a moment later.
+    let created = "aa_monitor_kube_events_total{result=\"created\"} 2";
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !agent.metrics().lines().any(|line| line == created) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let metrics = agent.metrics();
     for line in [
         "apparmor_container_profile_invalid{namespace=\"shop\",pod=\"web-0\",container=\"app\",profile=\"\"} 1",

@@ -17,7 +17,7 @@ use super::btf::{Btf, BtfError};
 use super::offsets::{self, OffsetError};
 use super::pins::{PinnedRing, Pins};
 use crate::capture::privileges;
-use crate::ledger::{Attached, Hook};
+use crate::ledger::{Attached, CGROUP_HOOKS, Hook};
 use crate::node::Hierarchy;
 use crate::sys;
 
@@ -31,8 +31,6 @@ const EVENT_HOOK: &str = "common_lsm_audit";
 /// Who is signalled or traced.
 const TARGET_HOOKS: [&str; 3] =
     ["apparmor_task_kill", "apparmor_ptrace_access_check", "apparmor_ptrace_traceme"];
-/// Cgroups that come and go.
-const CGROUP_HOOKS: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 
 const STAMP_ANCHOR: &str = "audit_pre_anchor";
 const EVENT_ANCHOR: &str = "common_lsm_audit_anchor";

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::ledger::{Attached, Hook};
 use crate::record::{Origin, Verdict};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -104,4 +105,39 @@ fn its_own_are_marked() {
     assert!(resolver.resolve(&own, 0, Instant::now()).subject.own);
     own.pid = Some(1);
     assert!(!resolver.resolve(&own, 0, Instant::now()).subject.own);
+}
+
+#[test]
+fn a_profile_tells_only_where_every_cgroup_is_heard_of() {
+    let attached = |functions: &[&'static str]| -> Vec<Hook> {
+        let hook = |function: &&'static str| Hook {
+            function,
+            attached: Attached::RawTracepoint,
+            reason: String::new(),
+        };
+        functions.iter().map(hook).collect()
+    };
+    let gone = (None, How::Unknown(Unknown::ProcessGone));
+    for (name, hooks, missed, want) in [
+        ("audit alone", attached(&[]), 0, gone),
+        ("removals are not told", attached(&["cgroup_mkdir"]), 0, gone),
+        ("one was missed", attached(&["cgroup_mkdir", "cgroup_rmdir"]), 1, gone),
+        ("all are told", attached(&["cgroup_mkdir", "cgroup_rmdir"]), 0, (Some(B), How::Profile)),
+    ] {
+        let (proc, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut resolver = resolver(&proc);
+        let label = proc.path().join("7/attr/apparmor/current");
+        fs::create_dir_all(label.parent().unwrap()).unwrap();
+        fs::write(label, "web (enforce)\n").unwrap();
+        fs::create_dir_all(tree.path().join("docker").join(B)).unwrap();
+        resolver.tree = Some(Tree::at(tree.path()));
+        resolver.ledger.set_hooks(hooks);
+        resolver.ledger.identity().missed(missed);
+        let mut violation = violation(Class::File, b"r", None);
+        violation.pid = Some(9);
+        violation.profile = Some(b"web");
+        violation.time = Some(since_epoch());
+        let who = resolver.resolve(&violation, 0, Instant::now());
+        assert_eq!(told(&who.subject), want, "{name}");
+    }
 }

@@ -135,6 +135,7 @@ impl Lone {
             .args(["--output", "json", "--output-file", &Self::file(source), "--log-level", "trace"])
             // Two of them on one machine: not what agents are made for.
             .args(["--no-pin", "--state-dir", &format!("/tmp/state-{source}")])
+            .args(["--socket", &format!("/tmp/{source}.sock")])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -26,7 +26,7 @@ const TIMES: u64 = 3;
 /// Processes that exit at once, each with one denial.
 const SWARM: u64 = 10_000;
 /// Cgroups of containers that come and go, each with two denials.
-const STORM: usize = 500;
+const STORM: usize = 200;
 /// Denials of each of two containers while process ids are used again.
 const REUSE: u64 = 600;
 const END_LIMIT: Duration = Duration::from_secs(20);

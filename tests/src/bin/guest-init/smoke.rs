@@ -60,6 +60,7 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
         equal(received(audit), sum(&samples, RECEIVED, &[("source", "audit")])),
     );
     report.check("nothing is lost", equal(0, sum(&samples, LOST, &[])));
+    report.check("every hook is attached", hooks(&samples, ebpf));
     if auditing {
         report.check("the kernel log agrees", log.records().and_then(|r| equal(total, r.len() as u64)));
     }
@@ -70,6 +71,18 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     Agent::say_log();
     summarise(&want, &samples);
     Ok(())
+}
+
+/// Two functions for violations, three for victims and two tracepoints for cgroups, on every kernel of the lab.
+const HOOKS: usize = 7;
+
+/// Every hook is attached when there is eBPF, and there is none otherwise.
+fn hooks(samples: &[Sample], ebpf: bool) -> Result<()> {
+    let hooks: Vec<&Sample> =
+        samples.iter().filter(|sample| sample.name == "aa_monitor_hook_attached").collect();
+    let loose: Vec<_> = hooks.iter().filter(|hook| hook.value < 1.0).collect();
+    ensure!(loose.is_empty(), "not attached: {loose:?}");
+    equal(if ebpf { HOOKS } else { 0 } as u64, hooks.len() as u64)
 }
 
 const NODE_EVENTS: &str = "apparmor_node_events_total";
