@@ -9,6 +9,6 @@
 mod agent;
 mod configuration;
 mod corpus;
-mod replay;
 mod pods;
+mod replay;
 mod running;
