@@ -1,6 +1,5 @@
 //! What must hold for every input, whatever its framing.
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a panic is how libFuzzer is told that something was found"
