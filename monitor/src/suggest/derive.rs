@@ -19,6 +19,9 @@ pub(crate) enum Need {
 /// What would allow `violation`. `owner` says whether the file was the process's own each time; `exec` is how
 /// programs are to be executed.
 pub(crate) fn need(violation: &Violation<'_>, owner: bool, exec: &str) -> Need {
+    if !has_words_only(violation) {
+        return Need::Nothing("a value that should be a word of the kernel's and is none");
+    }
     match violation.class {
         Class::File => file(violation, owner),
         Class::Exec => executed(violation, exec),
@@ -55,6 +58,26 @@ pub(crate) fn need(violation: &Violation<'_>, owner: bool, exec: &str) -> Need {
         Class::ChangeProfile => change(violation),
         Class::Policy | Class::Other => Need::Nothing("no rule is about this class"),
     }
+}
+
+/// Whether the values that become words of a rule are words: the kernel has a list of each, but a log can say
+/// anything, and what follows a word in a rule is policy.
+fn has_words_only(violation: &Violation<'_>) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_+-.()?:".contains(byte);
+    let one = [
+        violation.rlimit,
+        violation.capname,
+        violation.family,
+        violation.sock_type,
+        violation.signal,
+        violation.fstype,
+    ];
+    let several = [violation.requested_mask, violation.denied_mask, violation.flags];
+    one.into_iter().flatten().all(|value| value.iter().all(word))
+        && several
+            .into_iter()
+            .flatten()
+            .all(|value| value.iter().all(|byte| word(byte) || b" ,".contains(byte)))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,7 +1,7 @@
 use bumpalo::Bump;
 
 use super::*;
-use crate::record::{Origin, Senders, parse_line};
+use crate::record::{Origin, Senders, Verdict, parse_line};
 
 /// Each class and operation that the kernel, or a bus daemon, reports, and the rule for it.
 const ROWS: &[(&str, bool, &str)] = &[
@@ -159,5 +159,21 @@ fn a_message_on_a_bus_becomes_a_rule() {
         let violation = parse_line(line.as_bytes(), Origin::File, &senders, &arena).unwrap();
         let Need::Rule(rule) = need(violation, false, "ix") else { panic!("{record}") };
         assert_eq!(rule.to_string(), want);
+    }
+}
+
+#[test]
+fn what_is_no_word_of_the_kernels_gets_into_no_rule() {
+    let rows: [(&str, &[u8]); 4] = [
+        ("a control character (found by fuzzing)", b"n\x08\0lue"),
+        ("the end of a line", b"nofile\n"),
+        ("another rule", b"nofile<=1,/**rwx"),
+        ("the end of the profile", b"nofile}"),
+    ];
+    for (name, value) in rows {
+        let mut violation = Violation::new(Verdict::Allowed, Class::Rlimit, Origin::File, b"setrlimit");
+        violation.rlimit = Some(value);
+        violation.value = Some(1);
+        assert!(matches!(need(&violation, false, "ix"), Need::Nothing(_)), "{name}");
     }
 }

@@ -142,8 +142,11 @@ pub(crate) fn mount_cgroup_v1() -> Result<()> {
         let at = Path::new(AT).join(controller);
         fs::create_dir(&at)?;
         let options = if controller == "systemd" { "none,name=systemd" } else { controller };
-        mount(Some("cgroup"), &at, Some("cgroup"), MsFlags::empty(), Some(options))
-            .with_context(|| format!("mounting the v1 hierarchy {controller}"))?;
+        match mount(Some("cgroup"), &at, Some("cgroup"), MsFlags::empty(), Some(options)) {
+            // A controller without its v1 half (memory on 7.3); containers are told apart by pids.
+            Err(Errno::EINVAL) if !["pids", "systemd"].contains(&controller) => fs::remove_dir(&at)?,
+            result => result.with_context(|| format!("mounting the v1 hierarchy {controller}"))?,
+        }
     }
     Ok(())
 }
