@@ -68,7 +68,7 @@ pub const METRICS: &[Metric] = &[
         names::SILENT_DENIALS,
         Counter,
         &["class", "profile", "namespace", "workload", "pod", "container"],
-        LIMIT,
+        "0: reserved; this version does not serve it yet",
     ),
     metric(names::LAST_NEW_VIOLATION, Gauge, &["profile"], "one for each profile that was violated"),
     metric(names::DISTINCT_VIOLATIONS, Gauge, &["profile"], "one for each profile that was violated"),
