@@ -26,9 +26,8 @@ const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 const UP: &str = "aa_monitor_source_up";
 
 /// What the chart's container may do beside what every process may: numbers of linux/capability.h, and why.
-const CAPABILITIES: [(u8, &str); 5] = [
+const CAPABILITIES: [(u8, &str); 4] = [
     (19, "SYS_PTRACE: the processes of others"),
-    (24, "SYS_RESOURCE: locked memory for maps before 5.11"),
     (37, "AUDIT_READ: the audit stream"),
     (38, "PERFMON: reading kernel memory in BPF programs"),
     (39, "BPF: loading programs"),
