@@ -16,6 +16,7 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod denials;
 mod identity;
 mod kernel_log;
 mod kubernetes;
@@ -73,6 +74,7 @@ fn play(report: &mut Report) -> Result<()> {
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
         "kubernetes" => kubernetes::play(report),
+        "denials" => denials::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
