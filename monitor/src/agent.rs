@@ -163,7 +163,8 @@ async fn sweep(outputs: Arc<Outputs>, pods: Arc<Pods>) {
     }
 }
 
-fn pod_options(config: &Config) -> pods::Options {
+/// How this node's pods are asked for.
+pub(crate) fn pod_options(config: &Config) -> pods::Options {
     let source = match config.pod_source {
         PodSourceChoice::Api => Some(pods::Source::Api),
         PodSourceChoice::Kubelet => Some(pods::Source::Kubelet),

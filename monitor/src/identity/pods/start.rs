@@ -73,6 +73,22 @@ async fn fill(source: Source, options: &Options, pods: &Arc<Pods>) -> anyhow::Re
     Ok(())
 }
 
+/// Asks the source once, for this node's pods: the node's name, and how many there are.
+pub async fn try_out(options: &Options) -> anyhow::Result<(String, usize)> {
+    let node = node_name::find(options.node_name.as_deref()).map_err(anyhow::Error::msg)?;
+    let count = match options.source.context("there is no source of pods")? {
+        Source::Api => {
+            let client = client::connect(options.kubeconfig.as_deref()).await?;
+            api::count(&client, &node).await
+        }
+        Source::Kubelet => {
+            let url = options.kubelet_url.clone().unwrap_or_else(|| format!("https://{node}:10250"));
+            kubelet::count(&kubelet_client(&url)?).await
+        }
+    };
+    Ok((node, count?))
+}
+
 /// A client of the kubelet at `url`.
 ///
 /// A kubelet's certificate is its own work unless the cluster was set up otherwise, so it is not verified, as
