@@ -176,6 +176,11 @@ pub(crate) fn pod_options(config: &Config) -> pods::Options {
         node_name: config.node_name.clone(),
         kubeconfig: config.kubeconfig.clone(),
         kubelet_url: config.kubelet_url.clone(),
+        kubelet_trust: pods::Trust {
+            ca: config.kubelet_ca.clone(),
+            insecure: config.kubelet_insecure,
+            service_account: None,
+        },
         limits: index::Limits { keep: config.keep_gone.duration(), ..index::Limits::default() },
     }
 }
