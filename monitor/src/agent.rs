@@ -21,7 +21,7 @@ use crate::identity::names::Names;
 use crate::identity::pods::{self, Pods, client, index};
 use crate::identity::resolver::Resolver;
 use crate::identity::runtime::Runtimes;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StateFailure};
 use crate::node::{self, Hierarchy, Node};
 use crate::output::metrics::Presence;
 use crate::output::{Outputs, http, live};
@@ -45,6 +45,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         Ok(lock) => Some(lock),
         Err(taken @ LockError::Taken { .. }) => return Err(taken.into()),
         Err(error) => {
+            ledger.state_failed(StateFailure::Lock);
             tracing::warn!(%error, "no state directory: a second agent on this node would go unnoticed");
             None
         }

@@ -19,6 +19,10 @@ use crate::record::{self, Origin, ParseError, Senders, Violation};
 /// How long to wait for a source's answer before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How old the kernel-side counters may be by which it is decided what a late record is: less than
+/// the audit stream's records wait for the eBPF source.
+const COUNTERS_AGE: Duration = Duration::from_secs(1);
+
 /// The stages between capture and output, run by one task: a record is never handed from thread to thread.
 pub struct Pipeline<O> {
     ledger: Arc<Ledger>,
@@ -284,7 +288,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if self.ledger.hooks().iter().any(|hook| hook.attached == Attached::Kprobe) {
             return true;
         }
-        self.ledger.refresh();
+        // It has waited for longer than this, so what it was lost by is in the counters; reading them for each
+        // record of a storm would cost more than the records.
+        self.ledger.refresh_older_than(COUNTERS_AGE);
         let lost = self.ledger.lost_by_ebpf().saturating_sub(self.lost_before);
         lost > self.ledger.lost_total(Loss::EbpfMissed)
     }

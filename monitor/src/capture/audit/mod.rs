@@ -2,6 +2,7 @@
 
 mod netns;
 mod socket;
+mod status;
 mod stream;
 
 pub use socket::OpenError;
