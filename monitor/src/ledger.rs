@@ -137,6 +137,7 @@ pub struct Ledger {
     scrape: Mutex<Vec<Refresh>>,
     refreshed: Mutex<Option<Instant>>,
     audit_status: Mutex<Option<AuditStatus>>,
+    recovered: AtomicU64,
     state_failures: [AtomicU64; StateFailure::ALL.len()],
     identity: Counts,
     pods: OnceLock<Arc<Pods>>,
@@ -275,6 +276,16 @@ impl Ledger {
         }
         let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
         self.set_lost(Loss::ProgramBusy, skipped.saturating_sub(self.rescued.load(Ordering::Relaxed)));
+    }
+
+    /// Counts an event that was read from a log at the start.
+    pub fn recover(&self) {
+        self.recovered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events were read from a log at the start.
+    pub fn recovered_total(&self) -> u64 {
+        self.recovered.load(Ordering::Relaxed)
     }
 
     /// Notes what the kernel's audit says of itself; `None` where it may not be asked.

@@ -78,6 +78,13 @@ losses! {
     AuditOutputFailed: (Source::Audit, "output", "write_failed"),
     /// An event that the audit source alone told of was counted, and not printed: the agent was killed.
     AuditOutputKilled: (Source::Audit, "output", "killed"),
+    /// Records that the kernel's limit kept out of its log while no agent ran, by its own word; some may be of
+    /// other kinds, or counted before.
+    LogSuppressed: (Source::Audit, "recover", "suppressed"),
+    /// Records of a log from which there is no room to recover more.
+    LogCut: (Source::Audit, "recover", "room_full"),
+    /// A record of a log, from a time when no agent ran, that does not parse: the kernel cuts long ones off.
+    LogMalformed: (Source::Audit, "recover", "malformed"),
 }
 
 impl Loss {

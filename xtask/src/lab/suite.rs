@@ -106,6 +106,17 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "faults",
+        about: "a ring of a page, an audit socket of 4 KiB, an audit backlog of 3, a queue of 1, a state directory that is read-only or full: nothing dies, counted and named as lost is provoked",
+        boots: &[Boot {
+            name: "least",
+            scenario: "faults",
+            source: "each",
+            kernel: "audit_backlog_limit=8192",
+            limit: LONG,
+        }],
+    },
+    Suite {
         name: "identity",
         about: "denials in containers of every layout, by runc and crun, are told as theirs, whatever became of them",
         boots: &[

@@ -34,6 +34,7 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
                 (labels, ledger.lost_total(loss) as f64)
             }),
         ),
+        counters(names::RECOVERED, [(vec![], ledger.recovered_total() as f64)]),
         gauges(names::AUDIT_READABLE, [(vec![], f64::from(u8::from(audit.is_some())))]),
         gauges(names::AUDIT_BACKLOG, audit.map(|AuditStatus { backlog, .. }| (vec![], f64::from(backlog)))),
         gauges(

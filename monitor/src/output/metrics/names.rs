@@ -82,6 +82,10 @@ pub(super) const LOST: Name = name(
     "aa_monitor_events_lost_total",
     "Records that were lost, by where and why. What stages merge and output lost is in the event metrics all the same.",
 );
+pub(super) const RECOVERED: Name = name(
+    "aa_monitor_events_recovered_total",
+    "Events of a time when no agent ran, read from a log at the start. They are in the event metrics.",
+);
 pub(super) const AUDIT_READABLE: Name = name(
     "aa_monitor_audit_status_readable",
     "1 if the kernel's audit may be asked how many records it has lost, otherwise 0.",

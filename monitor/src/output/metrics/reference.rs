@@ -89,6 +89,7 @@ pub const METRICS: &[Metric] = &[
     metric(names::NOT_ALLOWED, Gauge, &["namespace", "pod", "container", "profile"], CONTAINERS),
     metric(names::LEFT_OUT, Gauge, &["what"], "2: profiles and containers"),
     metric(names::SOURCE_UP, Gauge, &["source"], SOURCES),
+    metric(names::RECOVERED, Counter, &[], "1"),
     metric(names::AUDIT_READABLE, Gauge, &[], "1"),
     metric(names::AUDIT_BACKLOG, Gauge, &[], "1"),
     metric(names::AUDIT_BACKLOG_LIMIT, Gauge, &[], "1"),

@@ -65,11 +65,20 @@ impl Agent {
 
     /// Starts this program as the agent, with these arguments too. Several agents in turn share one log.
     pub(crate) fn start_as(program: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(program, EVENTS, source, arguments)
+    }
+
+    /// Starts the agent with JSON events in another file.
+    pub(crate) fn start_printing_to(events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn("/bin/aa-monitor", events, source, arguments)
+    }
+
+    fn spawn(program: &str, events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
         let log = File::options().append(true).create(true).open(LOG);
         let log = log.with_context(|| format!("opening {LOG}"))?;
         let child = Command::new(program)
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}"), "--source", source])
-            .args(["--output", "json", "--output-file", EVENTS])
+            .args(["--output", "json", "--output-file", events])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -16,6 +16,7 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod faults;
 mod identity;
 mod kernel_log;
 mod kubernetes;
@@ -72,6 +73,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "faults" => faults::play(report),
         "kubernetes" => kubernetes::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),
