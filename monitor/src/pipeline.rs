@@ -45,7 +45,9 @@ pub struct Pipeline<O> {
     /// Receipts of batches of which an event may still wait for a name: as many as the sources hand out.
     unsettled: Vec<Receipt>,
     recovered: Recovered,
-    backlog: Option<(Vec<Backlog>, Since)>,
+    backlog: Vec<Backlog>,
+    /// What the agent before has counted last, where its programs did not stay.
+    since: Option<Since>,
     checkpoint: Option<Checkpoint>,
 }
 
@@ -94,7 +96,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             settled: Box::new(drop),
             unsettled: Vec::new(),
             recovered: Recovered::default(),
-            backlog: None,
+            backlog: Vec::new(),
+            since: None,
             checkpoint: None,
         }
     }
@@ -115,7 +118,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// Counts what logs hold of the time after a checkpoint first of all. The sources must be open when they
     /// are read.
     pub fn recovering(mut self, backlog: Vec<Backlog>, since: Since) -> Self {
-        self.backlog = Some((backlog, since));
+        (self.backlog, self.since) = (backlog, Some(since));
         self
     }
 
@@ -123,9 +126,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     pub async fn run(mut self, mut ebpf: Inlet, mut audit: Inlet) {
         let (mut ebpf_open, mut audit_open) = (true, true);
         let mut arena = Bump::new();
-        if let Some((backlog, since)) = self.backlog.take() {
-            self.recover(backlog, since, &mut arena);
-        }
+        self.recover(&mut arena);
         let mut asked = Instant::now();
         while ebpf_open || audit_open {
             let deadlines = Source::ALL.map(|source| self.merger.deadline(source));
@@ -241,7 +242,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             arena.reset();
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
-            if self.recovered.has(violation, Source::Audit) {
+            if !self.is_ours(violation) || self.recovered.has(violation, Source::Audit) {
                 continue;
             }
             let (mut evicted, now) = (None, Instant::now());
@@ -343,8 +344,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         }
     }
 
-    /// Counts what logs hold of the time after `since`, each once.
-    fn recover(&mut self, backlog: Vec<Backlog>, since: Since, arena: &mut Bump) {
+    /// Counts what logs hold of the time after the agent before, each once.
+    fn recover(&mut self, arena: &mut Bump) {
+        let backlog = std::mem::take(&mut self.backlog);
         let wall_minus_boot = wall_minus_boot();
         for (log, Backlog { origin, path, entries, cut }) in backlog.into_iter().enumerate() {
             let (mut recovered, mut suppressed, mut cut) = (0_u64, 0, cut);
@@ -370,7 +372,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                         continue;
                     }
                 };
-                if violation.audit_id.is_none_or(|stamp| !since.is_before(stamp)) {
+                if !self.is_ours(violation) {
                     // Counted by the agent before; so is what the log lacks in front of it.
                     (suppressed, cut) = (0, 0);
                     continue;
@@ -391,6 +393,13 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             self.ledger.lose(Loss::LogCut, cut);
             tracing::info!(recovered, suppressed, cut, "{path}: read since the agent before");
         }
+    }
+
+    /// Whether a record that can be older than this agent is its to count: the kernel's audit thread can lag, and
+    /// bring what the agent before has counted when its programs saw it.
+    fn is_ours(&self, violation: &Violation<'_>) -> bool {
+        let Some(since) = self.since else { return true };
+        violation.audit_id.is_none_or(|stamp| since.is_before(stamp))
     }
 
     /// Notes that `violation` is about to be counted.

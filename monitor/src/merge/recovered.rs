@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 
 use crate::capture::Source;
 use crate::record::Violation;
 
 /// Where a violation was met, beside the log that is read first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
+enum Met {
     /// A log.
     In(usize),
     /// A source.
@@ -23,7 +23,7 @@ pub enum Met {
 
 impl Met {
     /// How many logs there can be.
-    pub const LOGS: usize = 2;
+    const LOGS: usize = 2;
 
     const fn index(self) -> usize {
         match self {
@@ -74,10 +74,8 @@ impl Recovered {
 
     fn key(&self, violation: &Violation<'_>) -> Option<u64> {
         let stamp = violation.audit_id?;
-        let mut hasher = self.hash.build_hasher();
-        (stamp, violation.verdict, violation.operation, violation.namespace, violation.profile)
-            .hash(&mut hasher);
-        Some(hasher.finish())
+        let Violation { verdict, operation, namespace, profile, .. } = violation;
+        Some(self.hash.hash_one((stamp, verdict, operation, namespace, profile)))
     }
 }
 

@@ -75,7 +75,7 @@ impl Checkpoint {
         let mut stored = Stored::default();
         let whole = file.read_exact_at(bytemuck::bytes_of_mut(&mut stored), 0).is_ok();
         let ours = whole && stored.magic == MAGIC && stored.sum == sum(&stored);
-        let since = ours.then(|| Since {
+        let since = ours.then_some(Since {
             stamp: AuditId { millis: stored.millis, serial: stored.serial },
             same_boot: stored.boot == boot,
         });

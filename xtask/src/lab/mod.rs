@@ -11,6 +11,7 @@ pub(crate) mod cpio;
 pub(crate) mod debian;
 pub(crate) mod image;
 pub(crate) mod kernel;
+pub(crate) mod matrix;
 pub(crate) mod live;
 pub(crate) mod programs;
 pub(crate) mod qemu;

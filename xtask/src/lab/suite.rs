@@ -99,10 +99,17 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "restart",
-        about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once",
+        about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once; without a BPF file system too, from the kernel's log",
         boots: &[
             Boot { name: "same", scenario: "restart", source: "auto", kernel: "", limit: LONG },
             Boot { name: "upgrade", scenario: "upgrade", source: "auto", kernel: "", limit: LONG },
+            Boot {
+                name: "log",
+                scenario: "recover",
+                source: "auto",
+                kernel: "audit_backlog_limit=8192",
+                limit: LONG,
+            },
         ],
     },
     Suite {

@@ -201,6 +201,14 @@ impl Agent {
         self.0.wait().map(drop).context("waiting for the agent")
     }
 
+    /// Fails unless the agents so far have said one line with all of these parts.
+    pub(crate) fn has_said(parts: &[&str]) -> Result<()> {
+        let log = std::fs::read_to_string(LOG).with_context(|| format!("reading {LOG}"))?;
+        let said = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(said, "no line with all of {parts:?}");
+        Ok(())
+    }
+
     /// Hands what the agent said to the host.
     pub(crate) fn say_log() {
         keep("agent.log", &std::fs::read_to_string(LOG).unwrap_or_default());

@@ -23,6 +23,7 @@ mod kubernetes;
 mod machine;
 mod oci;
 mod records;
+mod recover;
 mod restart;
 mod smoke;
 mod storm;
@@ -73,6 +74,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "recover" => recover::play(report),
         "faults" => faults::play(report),
         "kubernetes" => kubernetes::play(report),
         "authors" => authors::play(report),
