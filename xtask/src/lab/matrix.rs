@@ -29,16 +29,19 @@ What works on which kernel, as the lab has found it: written by `cargo xtask vm 
 kernels are Debian's of these series; an attach that works is the only proof, so other kernels can differ.
 ";
 
+const SUITES_TABLE: &str = "Suites";
+const HOOKS_TABLE: &str = "Hooks";
+const SOURCES_TABLE: &str = "Sources";
+
 /// One table: a row for each thing, a column for each kernel.
 const TABLES: [(&str, &str); 3] = [
-    ("Suites", "Checks that held; what each suite shows, `cargo xtask vm --list` says."),
+    (SUITES_TABLE, "Checks that held; what each suite shows, `cargo xtask vm --list` says."),
     (
-        "Hooks",
+        HOOKS_TABLE,
         "How each kernel function is hooked where both sources work. A kprobe needs `CAP_SYS_ADMIN` on Debian.",
     ),
-    ("Sources", "Which sources deliver, by the boots of the suite `smoke`."),
+    (SOURCES_TABLE, "Which sources deliver, by the boots of the suite `smoke`."),
 ];
-const [SUITES_TABLE, HOOKS_TABLE, SOURCES_TABLE]: [&str; 3] = [TABLES[0].0, TABLES[1].0, TABLES[2].0];
 const RELEASE: &str = "release";
 
 /// The suites that a page is about.
@@ -74,8 +77,7 @@ impl Matrix {
         });
         for boot in smoke.boots.iter().filter(|boot| boot.scenario == "smoke") {
             let path = rig::logs(kernel, boot).join("metrics.prom");
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
             let samples = parse(&text)?;
             let what = match (boot.kernel, boot.source) {
                 ("", "auto") => "as it boots".to_owned(),
@@ -122,7 +124,11 @@ impl Matrix {
     fn rows(&self, table: &str) -> Vec<String> {
         if table == SUITES_TABLE {
             let suites = suites();
-            return [RELEASE].into_iter().chain(suites.iter().map(|suite| suite.name)).map(str::to_owned).collect();
+            return [RELEASE]
+                .into_iter()
+                .chain(suites.iter().map(|suite| suite.name))
+                .map(str::to_owned)
+                .collect();
         }
         let mut rows: Vec<String> =
             self.0.keys().filter(|(of, ..)| of == table).map(|(_, row, _)| row.clone()).collect();
@@ -138,7 +144,9 @@ impl Matrix {
                 title.clone_into(&mut table);
                 kernels.clear();
             }
-            let Some(inner) = line.strip_prefix("| ").and_then(|rest| rest.strip_suffix(" |")) else { continue };
+            let Some(inner) = line.strip_prefix("| ").and_then(|rest| rest.strip_suffix(" |")) else {
+                continue;
+            };
             let cells: Vec<&str> = inner.split(" | ").map(str::trim).collect();
             let [first, rest @ ..] = cells.as_slice() else { continue };
             if kernels.is_empty() {
@@ -195,7 +203,10 @@ mod tests {
     fn a_page_without_a_suite_or_with_another_kernel_is_stale() {
         let page = Matrix::default().render();
         for (name, stale) in [
-            ("a suite is missing", page.replace("| smoke | not played | not played | not played | not played |\n", "")),
+            (
+                "a suite is missing",
+                page.replace("| smoke | not played | not played | not played | not played |\n", ""),
+            ),
             ("a kernel is missing", page.replace(" | 7.3 |", " |")),
             ("a suite that is none", page.replace("| smoke |", "| smok |")),
         ] {
