@@ -12,12 +12,12 @@ use anyhow::{Context, Result};
 
 use super::kernel::{Kernel, SERIES};
 use super::rig;
-use super::suite::{self, SUITES, Suite};
+use super::suite::{SUITES, Suite};
 use crate::place;
 use crate::step;
 use crate::vm::Tally;
 
-/// The suites that are played on every kernel, where they exist.
+/// The suites that are played on every kernel, those of them that exist.
 const PLAYED: [&str; 6] = ["smoke", "identity", "storm", "restart", "silent", "faults"];
 
 const NOT_PLAYED: &str = "not played";
@@ -101,7 +101,7 @@ impl Matrix {
 
     /// Writes the page.
     pub(crate) fn write(&self) -> Result<()> {
-        step::write(&path(), &self.render())
+        step::write(&path(), self.render())
     }
 
     fn render(&self) -> String {
@@ -218,11 +218,5 @@ mod tests {
     #[test]
     fn the_page_is_not_stale() {
         check().unwrap();
-    }
-
-    #[test]
-    fn the_suites_of_the_page_exist_or_are_to_come() {
-        assert!(suites().len() + 1 >= PLAYED.len(), "of {PLAYED:?} more than one is unknown");
-        assert!(suite::find("smoke").is_ok());
     }
 }
