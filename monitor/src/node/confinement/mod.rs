@@ -11,6 +11,7 @@ mod readings;
 pub mod requested;
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,12 +59,14 @@ impl Confinement {
         let (mut pods_changed, mut policy_changed) = (pods.changed(), profiles.subscribe());
         let mut readings = Readings::default();
         let mut told = Told::default();
+        // Waiting for a change marks it as seen: that it came has to be kept.
+        let mut policy_is_new = false;
         loop {
-            let policy_is_new = policy_changed.has_changed().unwrap_or(false);
+            policy_is_new |= policy_changed.has_changed().unwrap_or(false);
             pods_changed.mark_unchanged();
             policy_changed.mark_unchanged();
             let present = pods.snapshot();
-            if policy_is_new {
+            if mem::take(&mut policy_is_new) {
                 readings.invalidate(now());
             }
             read(&mut readings, &present).await;
@@ -86,7 +89,10 @@ impl Confinement {
             };
             tokio::select! {
                 changed = pods_changed.changed() => if changed.is_err() { return },
-                changed = policy_changed.changed() => if changed.is_err() { return },
+                changed = policy_changed.changed() => match changed {
+                    Ok(()) => policy_is_new = true,
+                    Err(_) => return,
+                },
                 () = due => continue,
                 () = stop.cancelled() => return,
             }
