@@ -99,11 +99,29 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "restart",
-        about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once",
+        about: "agents are ended and killed amid numbered violations, and replaced by another version: each number is told exactly once; without a BPF file system too, from the kernel's log",
         boots: &[
             Boot { name: "same", scenario: "restart", source: "auto", kernel: "", limit: LONG },
             Boot { name: "upgrade", scenario: "upgrade", source: "auto", kernel: "", limit: LONG },
+            Boot {
+                name: "log",
+                scenario: "recover",
+                source: "auto",
+                kernel: "audit_backlog_limit=8192",
+                limit: LONG,
+            },
         ],
+    },
+    Suite {
+        name: "faults",
+        about: "a ring of a page, an audit socket of 4 KiB, an audit backlog of 3, a queue of 1, a state directory that is read-only or full: nothing dies, counted and named as lost is provoked",
+        boots: &[Boot {
+            name: "least",
+            scenario: "faults",
+            source: "each",
+            kernel: "audit_backlog_limit=8192",
+            limit: LONG,
+        }],
     },
     Suite {
         name: "identity",

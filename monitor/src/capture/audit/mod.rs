@@ -3,6 +3,7 @@
 mod netns;
 mod settings;
 mod socket;
+mod status;
 mod stream;
 
 pub use settings::{Settings, settings};

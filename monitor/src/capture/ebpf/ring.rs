@@ -317,6 +317,7 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
         ledger.set_seen(read(counter::SEEN));
         ledger.set_rescued(read(counter::RESCUED));
         ledger.identity().set_missed_in_kernel(read(counter::CGROUPS_LOST));
+        ledger.identity().set_targets_missed(read(counter::TARGETS_FULL));
     }));
     Ok(())
 }

@@ -92,11 +92,20 @@ impl Agent {
 
     /// Starts this program as the agent, with these arguments too. Several agents in turn share one log.
     pub(crate) fn start_as(program: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(program, EVENTS, source, arguments)
+    }
+
+    /// Starts the agent with JSON events in another file.
+    pub(crate) fn start_printing_to(events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn("/bin/aa-monitor", events, source, arguments)
+    }
+
+    fn spawn(program: &str, events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
         let log = File::options().append(true).create(true).open(LOG);
         let log = log.with_context(|| format!("opening {LOG}"))?;
         let child = Command::new(program)
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}"), "--source", source])
-            .args(["--output", "json", "--output-file", EVENTS])
+            .args(["--output", "json", "--output-file", events])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -203,6 +212,14 @@ impl Agent {
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.0.kill().context("killing the agent")?;
         self.0.wait().map(drop).context("waiting for the agent")
+    }
+
+    /// Fails unless the agents so far have said one line with all of these parts.
+    pub(crate) fn has_said(parts: &[&str]) -> Result<()> {
+        let log = std::fs::read_to_string(LOG).with_context(|| format!("reading {LOG}"))?;
+        let said = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(said, "no line with all of {parts:?}");
+        Ok(())
     }
 
     /// Hands what the agent said to the host.

@@ -17,12 +17,14 @@ mod containers;
 mod cost;
 mod counters;
 mod denials;
+mod faults;
 mod identity;
 mod kernel_log;
 mod kubernetes;
 mod machine;
 mod oci;
 mod records;
+mod recover;
 mod restart;
 mod smoke;
 mod storm;
@@ -73,6 +75,8 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "recover" => recover::play(report),
+        "faults" => faults::play(report),
         "kubernetes" => kubernetes::play(report),
         "denials" => denials::play(report),
         "authors" => authors::play(report),
