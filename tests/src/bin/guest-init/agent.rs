@@ -96,8 +96,8 @@ impl Agent {
     }
 
     /// Starts the agent as the chart does: told of an API server and of its node's name, with the capabilities of
-    /// [`CAPABILITIES`] and no others.
-    pub(crate) fn start_in_cluster(kubeconfig: &str, node: &str) -> Result<Self> {
+    /// [`CAPABILITIES`] and no others; with these arguments too.
+    pub(crate) fn start_in_cluster(kubeconfig: &str, node: &str, arguments: &[&str]) -> Result<Self> {
         const KUBECONFIG: &str = "/tmp/kubeconfig";
         std::fs::write(KUBECONFIG, kubeconfig).with_context(|| format!("writing {KUBECONFIG}"))?;
         let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
@@ -105,6 +105,7 @@ impl Agent {
         command
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}")])
             .args(["--allowed-profiles", "strict=runtime/default"])
+            .args(arguments)
             .env("KUBECONFIG", KUBECONFIG)
             .env("NODE_NAME", node)
             .stdin(Stdio::null())

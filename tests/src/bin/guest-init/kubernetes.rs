@@ -148,7 +148,7 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 
     let mut log = KernelLog::open()?;
     log.records()?;
-    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE)?;
+    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &[])?;
     agent.wait_ready()?;
     agent.wait_sources([true, true])?;
     report.check("the agent has the chart's capabilities and no others", agent.check_capabilities());

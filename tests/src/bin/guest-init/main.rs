@@ -23,6 +23,7 @@ mod machine;
 mod oci;
 mod records;
 mod restart;
+mod shop;
 mod smoke;
 mod storm;
 mod victim;
@@ -72,6 +73,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "shop" => shop::play(),
         "kubernetes" => kubernetes::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),

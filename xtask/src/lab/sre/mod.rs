@@ -1,6 +1,7 @@
 //! Suite `sre`: Prometheus and Alertmanager on this side scrape the agent in the lab while violations go on.
 //! Every expression of every dashboard and rule is executed; alerts must arrive where a person would get them.
 
+mod ask;
 mod expressions;
 mod servers;
 
@@ -13,6 +14,7 @@ use aa_monitor_tests::contract::Line;
 use aa_monitor_tests::scrape;
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::ask::answers;
 use self::expressions::{Expression, Kind};
 use self::servers::Servers;
 use super::live;
@@ -96,7 +98,7 @@ pub(crate) fn play(kernel: &str, tell: Tell) -> Result<Tally> {
 
 /// Everything that can be seen while the agent runs.
 fn observe(port: u16, path: &str, report: &mut Report) -> Result<Servers> {
-    let servers = Servers::start(port)?;
+    let servers = Servers::start(port, "lab")?;
     report.check("promtool accepts the live scrape", check_scrape(port, path));
     report.check("every rule is evaluated", wait_for(DATA_LIMIT, || servers.rules_are_well().map(drop)));
     let expressions = expressions::all(&servers)?;
