@@ -10,6 +10,7 @@ mod dist;
 mod fuzz;
 mod lab;
 mod observe;
+mod pictures;
 mod place;
 mod run;
 mod setup;
@@ -27,6 +28,7 @@ enum Task {
     Deploy(deploy::Arguments),
     Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
+    Pictures(pictures::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
     /// Has AppArmor's parser read what is suggested for the recorded logs.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Pictures(arguments) => pictures::run(&arguments),
         Task::Setup => setup::run(),
         Task::Suggestions => suggestions::run(),
         Task::Vm(arguments) => vm::run(&arguments),

@@ -10,7 +10,7 @@ use crate::deploy;
 use crate::fuzz;
 use crate::lab::rig;
 use crate::lab::suite::{self, SUITES};
-use crate::lab::{kernel, live, matrix};
+use crate::lab::{kernel, live, matrix, sre};
 use crate::observe;
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
@@ -82,6 +82,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         step(&format!("promtool on the scrape from {kernel}"), &mut || scrape(kernel));
     }
     step("the agent in the lab, seen from this host", &mut || live::play("6.1"));
+    match sre::exercised("6.1") {
+        Ok(words) => println!("sre: {words}"),
+        Err(error) => println!("sre: nothing was exercised: {error:#}"),
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
 }

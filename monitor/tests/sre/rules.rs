@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aa_monitor::ledger::Loss;
 use serde::Deserialize;
 
 use super::catalogue::Catalogue;
@@ -111,6 +112,17 @@ fn runbooks_are_about_alerts_that_exist() {
         for part in ["**Means**", "**Look**", "**Do**", "**Silence**"] {
             assert!(rest.contains(part), "{name}: no {part}");
         }
+    }
+}
+
+#[test]
+fn the_runbook_knows_each_place_that_loses() {
+    let runbooks = place::read("docs/runbooks.md");
+    let (_, section) = runbooks.split_once("## AppArmorMonitorLosingEvents").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    for loss in Loss::ALL {
+        let (_, stage, reason) = loss.labels();
+        assert!(section.contains(&format!("`{stage}` `{reason}`")), "{stage} {reason} is not in the runbook");
     }
 }
 

@@ -27,8 +27,14 @@ const MODULES: [&str; 8] = [
 ];
 
 /// Of `tests/guest`.
-const PROFILES: [&str; 5] =
-    ["lab.profiles", "late.profiles", "k8s.profiles", "k8s-gone.profiles", "k8s-late.profiles"];
+const PROFILES: [&str; 6] = [
+    "lab.profiles",
+    "late.profiles",
+    "k8s.profiles",
+    "k8s-gone.profiles",
+    "k8s-late.profiles",
+    "shop.profiles",
+];
 /// Programs for the authors' suite.
 const PROGRAMS: [&str; 17] = [
     "usr/bin/bash",

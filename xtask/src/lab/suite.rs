@@ -67,6 +67,10 @@ pub(crate) const LIVE: Boot =
 /// The machine that Prometheus watches, which the host ends.
 pub(crate) const SRE: Boot = Boot { name: "prometheus", limit: Duration::from_secs(240), ..LIVE };
 
+/// The machine whose dashboards are drawn, which the host ends.
+pub(crate) const SHOP: Boot =
+    Boot { name: "pictures", scenario: "shop", limit: Duration::from_secs(420), ..LIVE };
+
 const LIMIT: Duration = Duration::from_secs(150);
 /// For boots that go through many agents, many violations or many processes, on an emulated machine.
 const LONG: Duration = Duration::from_secs(420);

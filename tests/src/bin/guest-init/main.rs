@@ -26,6 +26,7 @@ mod oci;
 mod records;
 mod recover;
 mod restart;
+mod shop;
 mod smoke;
 mod storm;
 mod victim;
@@ -77,6 +78,7 @@ fn play(report: &mut Report) -> Result<()> {
         "upgrade" => restart::play(report, true),
         "recover" => recover::play(report),
         "faults" => faults::play(report),
+        "shop" => shop::play(),
         "kubernetes" => kubernetes::play(report),
         "denials" => denials::play(report),
         "authors" => authors::play(report),

@@ -66,6 +66,31 @@ pub(super) fn all(servers: &Servers) -> Result<Vec<Expression>> {
     Ok(expressions)
 }
 
+/// With what a target's variables are filled; the dashboard's own stand for all there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) interval: &'static str,
+    pub(super) range: &'static str,
+    /// Seconds without a new violation after which a profile is ready.
+    pub(super) quiet: &'static str,
+}
+
+/// Quiet for a second is enough here.
+const ASK: Ask = Ask { interval: "30s", range: "1h", quiet: "1" };
+
+/// A target's expression as Grafana would send it.
+pub(super) fn filled(dashboard: &Value, target: &Value, ask: Ask) -> Result<String> {
+    let text = target["expr"].as_str().context("a target without an expression")?;
+    let mut text = text.replace("$__rate_interval", ask.interval).replace("$__range", ask.range);
+    for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
+        let name = variable["name"].as_str().context("a variable without a name")?;
+        let all = if variable["type"] == "custom" { ask.quiet } else { ".*" };
+        text = text.replace(&format!("${name}"), all);
+    }
+    ensure!(!text.contains('$'), "{text} has an unknown variable");
+    Ok(text)
+}
+
 fn of_dashboard(dashboard: &Value) -> Result<Vec<Expression>> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut expressions = Vec::new();
@@ -73,15 +98,7 @@ fn of_dashboard(dashboard: &Value) -> Result<Vec<Expression>> {
         let place =
             [&dashboard["title"], &panel["title"]].map(|title| title.as_str().unwrap_or("")).join(": ");
         for target in list(&panel["targets"]) {
-            let mut text = target["expr"].as_str().context("a target without an expression")?.to_owned();
-            text = text.replace("$__rate_interval", "30s").replace("$__range", "1h");
-            for variable in list(&dashboard["templating"]["list"]) {
-                let name = variable["name"].as_str().context("a variable without a name")?;
-                // Quiet for a second is enough here.
-                let all = if variable["type"] == "custom" { "1" } else { ".*" };
-                text = text.replace(&format!("${name}"), all);
-            }
-            ensure!(!text.contains('$'), "{place}: {text} has an unknown variable");
+            let text = filled(dashboard, &target, ASK).context(place.clone())?;
             let kind = if target["instant"] == true { Kind::Instant } else { Kind::Range };
             expressions.push(Expression { place: place.clone(), text, kind });
         }

@@ -1,6 +1,7 @@
 //! Suite `sre`: Prometheus and Alertmanager on this side scrape the agent in the lab while violations go on.
 //! Every expression of every dashboard and rule is executed; alerts must arrive where a person would get them.
 
+mod ask;
 mod expressions;
 mod servers;
 
@@ -13,14 +14,15 @@ use aa_monitor_tests::contract::Line;
 use aa_monitor_tests::scrape;
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::ask::answers;
 use self::expressions::{Expression, Kind};
 use self::servers::Servers;
 use super::live;
 use super::qemu::Stop;
-use super::rig::{Reach, Rig};
+use super::rig::{self, Reach, Rig};
 use super::suite::SRE;
-use crate::place;
 use crate::vm::{Tally, Tell};
+use crate::{place, step};
 
 /// How long the violations of the workload may take to be in every panel.
 const DATA_LIMIT: Duration = Duration::from_secs(75);
@@ -33,12 +35,18 @@ const RAISED: [&str; 4] =
     ["AppArmorDenied", "AppArmorDeniedNewWorkload", "AppArmorKilled", "AppArmorWouldDeny"];
 /// What the end of the agent must raise.
 const AT_THE_END: &str = "AppArmorMonitorDown";
+/// Beside the console's log.
+const EXERCISED: &str = "exercised.txt";
 
 /// Checks, told as they are made.
 struct Report {
     label: String,
     tell: Tell,
     tally: Tally,
+    /// How many expressions had data, of how many that were executed.
+    expressions: (usize, usize),
+    /// How many alerts arrived.
+    alerts: usize,
 }
 
 impl Report {
@@ -55,12 +63,21 @@ impl Report {
     }
 }
 
+/// What the last play on a kernel exercised, in words; an error where it did not get so far.
+pub(crate) fn exercised(kernel: &str) -> Result<String> {
+    let path = rig::logs(kernel, &SRE).join(EXERCISED);
+    std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
 /// Boots, observes, ends the machine and observes that.
 pub(crate) fn play(kernel: &str, tell: Tell) -> Result<Tally> {
     let rig = Rig::ready(kernel)?;
     let port = live::free_port()?;
     let stop = Stop::default();
     let mut observer = None;
+    // What an earlier play has left must not be taken for this one's.
+    let told = rig.logs(&SRE).join(EXERCISED);
+    let _ = std::fs::remove_file(&told);
     let reach = Reach { port: Some(port), limit: Some(SRE.limit), ..Reach::default() };
     let label = rig.label(&SRE);
     let start = Instant::now();
@@ -71,7 +88,8 @@ pub(crate) fn play(kernel: &str, tell: Tell) -> Result<Tally> {
         if let Some(Line::Ready(path)) = line {
             let (path, stop, label) = (path.clone(), stop.clone(), label.clone());
             observer = Some(thread::spawn(move || {
-                let mut report = Report { label, tell, tally: Tally::default() };
+                let mut report =
+                    Report { label, tell, tally: Tally::default(), expressions: (0, 0), alerts: 0 };
                 let servers = observe(port, &path, &mut report);
                 stop.store(true, Ordering::Relaxed);
                 servers.map(|servers| (servers, report))
@@ -88,7 +106,14 @@ pub(crate) fn play(kernel: &str, tell: Tell) -> Result<Tally> {
         ensure!(firing.contains(AT_THE_END), "Alertmanager has {firing:?}");
         Ok(())
     });
+    report.alerts += usize::from(ended.is_ok());
     report.check(&format!("{AT_THE_END} arrives when the agent is gone"), ended);
+    let (data, all) = report.expressions;
+    let words = format!(
+        "{all} expressions of dashboards and rules executed, {data} with data; {} alerts at Alertmanager",
+        report.alerts
+    );
+    step::write(&told, &words)?;
     let Tally { passed, failed } = report.tally;
     println!("  {label}: {passed} passed, {failed} failed ({} s)", start.elapsed().as_secs());
     Ok(report.tally)
@@ -96,7 +121,7 @@ pub(crate) fn play(kernel: &str, tell: Tell) -> Result<Tally> {
 
 /// Everything that can be seen while the agent runs.
 fn observe(port: u16, path: &str, report: &mut Report) -> Result<Servers> {
-    let servers = Servers::start(port)?;
+    let servers = Servers::start(port, "lab")?;
     report.check("promtool accepts the live scrape", check_scrape(port, path));
     report.check("every rule is evaluated", wait_for(DATA_LIMIT, || servers.rules_are_well().map(drop)));
     let expressions = expressions::all(&servers)?;
@@ -119,6 +144,7 @@ fn observe(port: u16, path: &str, report: &mut Report) -> Result<Servers> {
         expressions.len() - empty.len(),
         empty.iter().filter(|expression| expression.excuse().is_some()).count()
     );
+    report.expressions = (expressions.len() - empty.len(), expressions.len());
     report.check(&name, data);
     if report.tell == Tell::Everything {
         for expression in &empty {
@@ -131,6 +157,7 @@ fn observe(port: u16, path: &str, report: &mut Report) -> Result<Servers> {
             ensure!(firing.contains(alert), "Alertmanager has {firing:?}");
             Ok(())
         });
+        report.alerts += usize::from(arrived.is_ok());
         report.check(&format!("{alert} arrives at Alertmanager"), arrived);
     }
     let others: BTreeSet<_> =

@@ -46,26 +46,36 @@ pub(super) fn local(port: u16) -> SocketAddr {
 }
 
 impl Servers {
-    /// Starts both; Prometheus scrapes the agent behind `agent` as the chart would have it.
-    pub(super) fn start(agent: u16) -> Result<Self> {
+    /// Starts both; Prometheus scrapes the agent behind `agent`, of this node, as the chart would have it.
+    pub(super) fn start(agent: u16, node: &str) -> Result<Self> {
         let folder = place::lab().join("sre");
         let _ = fs::remove_dir_all(&folder);
         let alertmanager = alertmanager(&folder)?;
-        let prometheus = prometheus(&folder, agent, alertmanager.address)?;
+        let prometheus = prometheus(&folder, agent, node, alertmanager.address)?;
         Ok(Self { prometheus, alertmanager })
+    }
+
+    /// The result of an instant query.
+    pub(super) fn now(&self, expression: &str) -> Result<Value> {
+        Ok(self.query(&format!("/api/v1/query?query={}", encoded(expression)))?["result"].take())
+    }
+
+    /// The result of a query over a time, as a graph makes it: seconds since 1970, and between two points.
+    pub(super) fn over(&self, expression: &str, from: u64, to: u64, step: u64) -> Result<Value> {
+        let query = encoded(expression);
+        let path = format!("/api/v1/query_range?query={query}&start={from}&end={to}&step={step}");
+        Ok(self.query(&path)?["result"].take())
     }
 
     /// The result of an instant query is not empty.
     pub(super) fn has_data(&self, expression: &str) -> Result<bool> {
-        some(&self.query(&format!("/api/v1/query?query={}", encoded(expression)))?["result"])
+        some(&self.now(expression)?)
     }
 
-    /// The same for a query over the last minute, as a graph makes it.
+    /// The same for a query over the last minute.
     pub(super) fn has_data_within_a_minute(&self, expression: &str) -> Result<bool> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let path =
-            format!("/api/v1/query_range?query={}&start={}&end={now}&step=5", encoded(expression), now - 60);
-        some(&self.query(&path)?["result"])
+        some(&self.over(expression, now - 60, now, 5)?)
     }
 
     /// The recorded rules' names, when Prometheus has evaluated every rule without an error.
@@ -152,7 +162,7 @@ fn alertmanager(folder: &Path) -> Result<Server> {
     Server::start(command, port, &folder.join("alertmanager.log"))
 }
 
-fn prometheus(folder: &Path, agent: u16, alertmanager: SocketAddr) -> Result<Server> {
+fn prometheus(folder: &Path, agent: u16, node: &str, alertmanager: SocketAddr) -> Result<Server> {
     for rules in observe::files("rules", ".yaml")? {
         let text = fs::read_to_string(&rules).with_context(|| format!("reading {}", rules.display()))?;
         step::write(&folder.join("rules").join(rules.file_name().unwrap_or_default()), hasty(&text))?;
@@ -164,7 +174,7 @@ fn prometheus(folder: &Path, agent: u16, alertmanager: SocketAddr) -> Result<Ser
          scrape_configs:\n\
          - job_name: aa-monitor\n  \
            honor_labels: true\n  \
-           static_configs: [{{targets: ['127.0.0.1:{agent}'], labels: {{node: lab}}}}]\n",
+           static_configs: [{{targets: ['127.0.0.1:{agent}'], labels: {{node: {node}}}}}]\n",
         folder.display()
     );
     step::write(&folder.join("prometheus.yml"), config)?;
