@@ -469,7 +469,7 @@ fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), Program
 
 fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, ProgramError>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     object.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
 }
