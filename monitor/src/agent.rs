@@ -192,7 +192,8 @@ async fn sweep(outputs: Arc<Outputs>, pods: Arc<Pods>) {
     }
 }
 
-fn pod_options(config: &Config) -> pods::Options {
+/// How this node's pods are asked for.
+pub(crate) fn pod_options(config: &Config) -> pods::Options {
     let source = match config.pod_source {
         PodSourceChoice::Api => Some(pods::Source::Api),
         PodSourceChoice::Kubelet => Some(pods::Source::Kubelet),
@@ -204,6 +205,11 @@ fn pod_options(config: &Config) -> pods::Options {
         node_name: config.node_name.clone(),
         kubeconfig: config.kubeconfig.clone(),
         kubelet_url: config.kubelet_url.clone(),
+        kubelet_trust: pods::Trust {
+            ca: config.kubelet_ca.clone(),
+            insecure: config.kubelet_insecure,
+            service_account: None,
+        },
         limits: index::Limits { keep: config.keep_gone.duration(), ..index::Limits::default() },
     }
 }

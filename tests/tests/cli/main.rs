@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod check;
 mod configuration;
 mod corpus;
 mod kubernetes;

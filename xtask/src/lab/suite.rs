@@ -156,8 +156,11 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "kubernetes",
-        about: "containers that run as their pods asked, and others that do not: metrics and Events, exactly",
-        boots: &[Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT }],
+        about: "containers that run as their pods asked, others that do not, and what they are denied: metrics and Events, exactly",
+        boots: &[
+            Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT },
+            Boot { name: "denials", scenario: "denials", source: "auto", kernel: "", limit: LIMIT },
+        ],
     },
     Suite {
         name: "sre",

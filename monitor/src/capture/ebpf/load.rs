@@ -113,6 +113,13 @@ pub(super) struct Loaded {
     pub(super) pinned: bool,
 }
 
+/// Loads and attaches the programs beside whatever runs, and takes them back: which hooks an agent would have.
+pub fn try_out(cgroups: Hierarchy) -> Result<Vec<Hook>, LoadError> {
+    let ring_bytes = ring_size(0);
+    let options = EbpfOptions { ring_bytes, attach: Attach::Auto, cgroups, log: false, pin_dir: None };
+    unpinned(&Kernel::read(cgroups)?, &options).map(|loaded| loaded.hooks)
+}
+
 /// Loads the programs and attaches them; the first record can arrive before this returns.
 pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let kernel = Kernel::read(options.cgroups)?;
@@ -301,11 +308,11 @@ fn pinned_with(
             attached.pin(pins.path(link))?;
         }
     }
-    let anchor = FExit::from_pin(&anchor_pin).context("opening the anchor")?;
+    let anchor = sys::open_pin(&anchor_pin).context("opening the anchor")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
     hooks.extend([hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)]);
     Ok(Loaded {
-        attached: vec![anchor.fd()?.as_fd().try_clone_to_owned()?],
+        attached: vec![anchor],
         object,
         hooks,
         stamps: true,

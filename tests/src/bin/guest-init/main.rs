@@ -16,6 +16,7 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod denials;
 mod faults;
 mod identity;
 mod kernel_log;
@@ -77,6 +78,7 @@ fn play(report: &mut Report) -> Result<()> {
         "recover" => recover::play(report),
         "faults" => faults::play(report),
         "kubernetes" => kubernetes::play(report),
+        "denials" => denials::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
