@@ -2,7 +2,8 @@
 //! between, where nothing outlives the agent in the kernel.
 //!
 //! An entry of fixed size is rewritten in place by one `pwrite` **before** its violation is counted: after a kill
-//! the few that were under way are missed, and none is counted twice.
+//! those that were under way are missed (lines not written yet, and in an agent's first seconds records of the
+//! audit stream that waited for the eBPF source), and none is counted twice.
 
 use std::fs::{File, OpenOptions};
 use std::io;

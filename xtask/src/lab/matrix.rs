@@ -18,7 +18,7 @@ use crate::step;
 use crate::vm::Tally;
 
 /// The suites that are played on every kernel, those of them that exist.
-const PLAYED: [&str; 6] = ["smoke", "identity", "storm", "restart", "silent", "faults"];
+const PLAYED: [&str; 7] = ["smoke", "identity", "storm", "restart", "recover", "silent", "faults"];
 
 const NOT_PLAYED: &str = "not played";
 

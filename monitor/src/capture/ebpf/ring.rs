@@ -105,6 +105,9 @@ impl Ebpf {
             }
             wait(&watched, &mut ring, &to, &stop).await?;
         }
+        if !pinned {
+            load::detach_events(&mut object);
+        }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);
         let end = pinned.then(|| ring.reader.newest());
