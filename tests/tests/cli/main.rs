@@ -10,6 +10,7 @@ mod agent;
 mod configuration;
 mod corpus;
 mod kubernetes;
+mod live;
 mod pods;
 mod replay;
 mod running;
