@@ -11,6 +11,7 @@ mod check;
 mod configuration;
 mod corpus;
 mod kubernetes;
+mod live;
 mod pods;
 mod replay;
 mod running;
