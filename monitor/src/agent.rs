@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
 use crate::capture::ebpf::{Attach, EbpfOptions};
-use crate::capture::{self, Choice, Printed, Source};
+use crate::capture::{self, Choice, Printed, Source, backlog};
 use crate::cluster::Cluster;
 #[cfg(feature = "ebpf")]
 use crate::config::LogLevel;
@@ -21,12 +21,12 @@ use crate::identity::names::Names;
 use crate::identity::pods::{self, Pods, client, index};
 use crate::identity::resolver::Resolver;
 use crate::identity::runtime::Runtimes;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StateFailure};
 use crate::node::{self, Hierarchy, Node};
 use crate::output::metrics::Presence;
 use crate::output::{Outputs, http, live};
 use crate::pipeline::Pipeline;
-use crate::state::{Lock, LockError};
+use crate::state::{Checkpoint, Lock, LockError, Since};
 
 /// How long the drain may take: less than the 5 s that an orchestrator is promised.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
@@ -45,6 +45,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         Ok(lock) => Some(lock),
         Err(taken @ LockError::Taken { .. }) => return Err(taken.into()),
         Err(error) => {
+            ledger.state_failed(StateFailure::Lock);
             tracing::warn!(%error, "no state directory: a second agent on this node would go unnoticed");
             None
         }
@@ -90,6 +91,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         // Loading programs may take longer than a drain; nothing has been captured yet.
         () = &mut shutdown => return Ok(()),
     };
+    // After the sources: what happens from here on reaches the agent by them.
+    let (checkpoint, since) = checkpoint(&config, &ledger, lock.is_some());
+    let since = since.filter(|_| !streams.adopted);
+    let backlog = match since {
+        Some(_) => tokio::task::spawn_blocking(backlog::read).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
     let cluster = Cluster::start(&config, &node, &pods, &outputs).await;
     // After the sources: a cgroup that is made while the tree is walked is told of by both.
     let limits = Limits { keep: config.keep_gone.duration(), ..Limits::default() };
@@ -101,7 +109,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         profiles.observe(event.violation);
         sink.observe(event);
     })
-    .settling(move |receipt| settler.settle(receipt));
+    .settling(move |receipt| settler.settle(receipt))
+    .checking(checkpoint);
+    let pipeline = match since {
+        Some(since) => pipeline.recovering(backlog, since),
+        None => pipeline,
+    };
     let pipeline = tokio::spawn(pipeline.run(streams.ebpf, streams.audit));
 
     shutdown.await;
@@ -129,6 +142,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     sweeping.abort();
     drop(lock);
     Ok(())
+}
+
+/// Opens the checkpoint; what it says of the agent before.
+fn checkpoint(config: &Config, ledger: &Ledger, alone: bool) -> (Option<Checkpoint>, Option<Since>) {
+    // Without the lock, another agent may be writing it.
+    if !alone {
+        return (None, None);
+    }
+    match Checkpoint::open(&config.state_dir) {
+        Ok((checkpoint, since)) => (Some(checkpoint), since),
+        Err(error) => {
+            ledger.state_failed(StateFailure::Checkpoint);
+            tracing::warn!(%error, "no checkpoint in {}: the next agent recovers nothing", config.state_dir.display());
+            (None, None)
+        }
+    }
 }
 
 /// Removes what an agent before has pinned, where this one does not take it over: the programs would fill a
@@ -163,7 +192,8 @@ async fn sweep(outputs: Arc<Outputs>, pods: Arc<Pods>) {
     }
 }
 
-fn pod_options(config: &Config) -> pods::Options {
+/// How this node's pods are asked for.
+pub(crate) fn pod_options(config: &Config) -> pods::Options {
     let source = match config.pod_source {
         PodSourceChoice::Api => Some(pods::Source::Api),
         PodSourceChoice::Kubelet => Some(pods::Source::Kubelet),
@@ -175,6 +205,11 @@ fn pod_options(config: &Config) -> pods::Options {
         node_name: config.node_name.clone(),
         kubeconfig: config.kubeconfig.clone(),
         kubelet_url: config.kubelet_url.clone(),
+        kubelet_trust: pods::Trust {
+            ca: config.kubelet_ca.clone(),
+            insecure: config.kubelet_insecure,
+            service_account: None,
+        },
         limits: index::Limits { keep: config.keep_gone.duration(), ..index::Limits::default() },
     }
 }

@@ -3,142 +3,16 @@
 //! Every place that can drop has a row here, and every row exists at 0 from the start, so that a reader of
 //! `/metrics` alone can do the sum.
 
+mod loss;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use self::loss::Loss;
 use crate::capture::Source;
 use crate::identity::counts::Counts;
 use crate::identity::pods::Pods;
-
-/// A place where violations can be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The ring buffer had no room (`bpf_ringbuf_output` failed).
-    RingFull,
-    /// The kernel skipped a run of a program because it was already running on that CPU.
-    ProgramBusy,
-    /// The ring was filling up, and the violation's cgroup had had its share of it.
-    OverShare,
-    /// The kernel would not let the program read the violation.
-    Unreadable,
-    /// No agent's program was behind the anchor.
-    Unheard,
-    /// An agent of another version wrote it into the pinned ring.
-    WireVersion,
-    /// A wire record that does not decode.
-    EbpfMalformed,
-    /// The queue between the eBPF source and the pipeline was full.
-    EbpfQueueFull,
-    /// The netlink socket's receive buffer was full (the socket's own drop counter).
-    SocketFull,
-    /// A message whose sender was not the kernel.
-    UntrustedSender,
-    /// An audit record that does not parse.
-    AuditMalformed,
-    /// A violation that a user process reported which is not believed.
-    AuditUntrusted,
-    /// The queue between the audit source and the pipeline was full.
-    AuditQueueFull,
-    /// Counted, but only the audit stream carried it.
-    EbpfMissed,
-    /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
-    /// rate limit or backlog, or this agent's socket, dropped it.
-    AuditMissed,
-    /// Counted when eBPF told of it; the room for audit stamps was full, so that the audit stream's record
-    /// cannot be recognised as the same.
-    StampsFull,
-    /// Counted when eBPF told of it; the audit stream's record came when nobody waited for it any more.
-    AuditLate,
-    /// The kernel's audit lost the record (`lost` of `auditctl -s`); eBPF may have seen the violation.
-    AuditKernel,
-    /// The room for sightings that await their partner was full: a record of the audit stream that may
-    /// have been counted already was dropped rather than counted twice.
-    MergeFull,
-    /// An event that the eBPF source told first was counted, and not printed: the reader was too slow.
-    EbpfOutputFull,
-    /// An event that the audit source told first was counted, and not printed: the reader was too slow.
-    AuditOutputFull,
-    /// An event that the eBPF source told first was counted, and not printed: writing failed.
-    EbpfOutputFailed,
-    /// An event that the audit source told first was counted, and not printed: writing failed.
-    AuditOutputFailed,
-    /// An event that the audit source alone told of was counted, and not printed: the agent was killed.
-    AuditOutputKilled,
-}
-
-impl Loss {
-    /// All places, in the order in which they are declared.
-    pub const ALL: [Self; 24] = [
-        Self::RingFull,
-        Self::ProgramBusy,
-        Self::OverShare,
-        Self::Unreadable,
-        Self::Unheard,
-        Self::WireVersion,
-        Self::EbpfMalformed,
-        Self::EbpfQueueFull,
-        Self::SocketFull,
-        Self::UntrustedSender,
-        Self::AuditMalformed,
-        Self::AuditUntrusted,
-        Self::AuditQueueFull,
-        Self::EbpfMissed,
-        Self::AuditMissed,
-        Self::StampsFull,
-        Self::AuditLate,
-        Self::AuditKernel,
-        Self::MergeFull,
-        Self::EbpfOutputFull,
-        Self::AuditOutputFull,
-        Self::EbpfOutputFailed,
-        Self::AuditOutputFailed,
-        Self::AuditOutputKilled,
-    ];
-
-    /// Where the eBPF source loses violations: what the programs saw is received, or lost at one of these.
-    /// The audit stream may still bring what was lost here; then it is counted, and in [`Self::EbpfMissed`].
-    pub const OF_EBPF: [Self; 8] = [
-        Self::RingFull,
-        Self::ProgramBusy,
-        Self::OverShare,
-        Self::Unreadable,
-        Self::Unheard,
-        Self::WireVersion,
-        Self::EbpfMalformed,
-        Self::EbpfQueueFull,
-    ];
-
-    /// The labels `source`, `stage` and `reason` of this place.
-    pub const fn labels(self) -> (Source, &'static str, &'static str) {
-        match self {
-            Self::RingFull => (Source::Ebpf, "capture", "ring_full"),
-            Self::ProgramBusy => (Source::Ebpf, "capture", "program_busy"),
-            Self::OverShare => (Source::Ebpf, "capture", "over_share"),
-            Self::Unreadable => (Source::Ebpf, "capture", "unreadable"),
-            Self::Unheard => (Source::Ebpf, "capture", "unheard"),
-            Self::WireVersion => (Source::Ebpf, "record", "wire_version"),
-            Self::EbpfMalformed => (Source::Ebpf, "record", "malformed"),
-            Self::EbpfQueueFull => (Source::Ebpf, "capture", "queue_full"),
-            Self::SocketFull => (Source::Audit, "capture", "socket_full"),
-            Self::UntrustedSender => (Source::Audit, "capture", "untrusted_sender"),
-            Self::AuditMalformed => (Source::Audit, "record", "malformed"),
-            Self::AuditUntrusted => (Source::Audit, "record", "untrusted"),
-            Self::AuditQueueFull => (Source::Audit, "capture", "queue_full"),
-            Self::EbpfMissed => (Source::Ebpf, "merge", "missed"),
-            Self::AuditMissed => (Source::Audit, "merge", "missed"),
-            Self::StampsFull => (Source::Ebpf, "merge", "stamps_full"),
-            Self::AuditLate => (Source::Audit, "merge", "late"),
-            Self::AuditKernel => (Source::Audit, "kernel", "lost"),
-            Self::MergeFull => (Source::Audit, "merge", "room_full"),
-            Self::EbpfOutputFull => (Source::Ebpf, "output", "queue_full"),
-            Self::AuditOutputFull => (Source::Audit, "output", "queue_full"),
-            Self::EbpfOutputFailed => (Source::Ebpf, "output", "write_failed"),
-            Self::AuditOutputFailed => (Source::Audit, "output", "write_failed"),
-            Self::AuditOutputKilled => (Source::Audit, "output", "killed"),
-        }
-    }
-}
 
 /// How a kernel function was hooked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +85,41 @@ impl Skipped {
     }
 }
 
-/// A closure that brings kernel-side counters into the ledger; called before a scrape.
+/// What the kernel's audit says of itself, where it may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditStatus {
+    /// Records that wait for the kernel's audit thread.
+    pub backlog: u32,
+    /// How many may; more are lost. 0 is no limit.
+    pub backlog_limit: u32,
+}
+
+/// What an agent leaves to the next one, and could not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFailure {
+    /// The lock that keeps a second agent out.
+    Lock,
+    /// The journal of what is being printed.
+    Journal,
+    /// The checkpoint of what was counted.
+    Checkpoint,
+}
+
+impl StateFailure {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 3] = [Self::Lock, Self::Journal, Self::Checkpoint];
+
+    /// The word used in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Journal => "journal",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// A closure that brings kernel-side counters into the ledger.
 pub type Refresh = Box<dyn Fn(&Ledger) + Send + Sync>;
 
 /// The books of one agent. Shared by all stages; reading and writing never blocks a source.
@@ -226,6 +134,11 @@ pub struct Ledger {
     rescued: AtomicU64,
     hooks: Mutex<Vec<Hook>>,
     refresh: Mutex<Vec<Refresh>>,
+    scrape: Mutex<Vec<Refresh>>,
+    refreshed: Mutex<Option<Instant>>,
+    audit_status: Mutex<Option<AuditStatus>>,
+    recovered: AtomicU64,
+    state_failures: [AtomicU64; StateFailure::ALL.len()],
     identity: Counts,
     pods: OnceLock<Arc<Pods>>,
 }
@@ -328,18 +241,73 @@ impl Ledger {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds a closure that reads kernel-side counters.
+    /// Adds a closure that reads kernel-side counters, at a scrape and for the pipeline's decisions: it must
+    /// not wait.
     pub fn on_refresh(&self, refresh: Refresh) {
         self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
     }
 
+    /// Adds a closure that is called before a scrape alone, and may wait for a moment.
+    pub fn on_scrape(&self, refresh: Refresh) {
+        self.scrape.lock().unwrap_or_else(PoisonError::into_inner).push(refresh);
+    }
+
+    /// Reads all that a scrape is to tell and that the kernel keeps.
+    pub fn before_scrape(&self) {
+        for refresh in self.scrape.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            refresh(self);
+        }
+        self.refresh();
+    }
+
+    /// [`Self::refresh`], unless that was done less than `age` ago.
+    pub fn refresh_older_than(&self, age: Duration) {
+        let last = *self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= age) {
+            self.refresh();
+        }
+    }
+
     /// Reads the kernel-side counters; call before reading losses.
     pub fn refresh(&self) {
+        *self.refreshed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
         let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
         self.set_lost(Loss::ProgramBusy, skipped.saturating_sub(self.rescued.load(Ordering::Relaxed)));
+    }
+
+    /// Counts an event that was read from a log at the start.
+    pub fn recover(&self) {
+        self.recovered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events were read from a log at the start.
+    pub fn recovered_total(&self) -> u64 {
+        self.recovered.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the kernel's audit says of itself; `None` where it may not be asked.
+    pub fn set_audit_status(&self, status: Option<AuditStatus>) {
+        *self.audit_status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// What the kernel's audit said of itself last.
+    pub fn audit_status(&self) -> Option<AuditStatus> {
+        *self.audit_status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts something in the state directory that could not be written.
+    #[expect(clippy::indexing_slicing, reason = "the array has one slot for each variant")]
+    pub fn state_failed(&self, what: StateFailure) {
+        self.state_failures[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it could not.
+    #[expect(clippy::indexing_slicing, reason = "the array has one slot for each variant")]
+    pub fn state_failures(&self, what: StateFailure) -> u64 {
+        self.state_failures[what as usize].load(Ordering::Relaxed)
     }
 
     /// Has the pods tell of themselves.

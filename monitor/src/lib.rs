@@ -9,10 +9,11 @@
 //!
 //! Around them: [`node`] and [`cluster`] (how the node's containers are confined, and who is told), [`cli`]
 //! and [`config`] (what was asked for), [`ledger`] (what was lost), [`state`] (what one agent leaves to the
-//! next), [`shutdown`] (when to stop) and [`agent`], which starts and stops the stages.
+//! next), [`shutdown`] (when to stop), [`check`] (what works on this node) and [`agent`], which starts and stops the stages.
 
 pub mod agent;
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod config;

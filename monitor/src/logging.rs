@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stderr};
 use nix::sys::stat::fstat;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -19,7 +20,12 @@ pub fn start(level: LogLevel) {
         .with_ansi(stderr().is_terminal() && colour_wanted())
         .with_target(false);
     let lines = if to_journal() { lines.without_time().boxed() } else { lines.boxed() };
-    tracing_subscriber::registry().with(LevelFilter::from(level)).with(lines).init();
+    // What a library says of each request that fails, the agent says once, and with a way out.
+    let wanted = Targets::new().with_default(LevelFilter::from(level)).with_target(
+        "kube_client",
+        if level == LogLevel::Trace { LevelFilter::TRACE } else { LevelFilter::OFF },
+    );
+    tracing_subscriber::registry().with(wanted).with(lines).init();
 }
 
 /// Whether standard error is the journal: systemd names its device and inode, because a child may have

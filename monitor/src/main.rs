@@ -13,6 +13,10 @@ fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|cli| {
         match cli.command {
             Command::Run(args) => run(*args),
+            Command::Check(args) => match args.run(&mut stdout())? {
+                true => Ok(()),
+                false => return Ok(ExitCode::from(cli::EXIT_FAILED)),
+            },
             Command::Replay(args) => args.run(),
             Command::Tail(args) => args.run(),
             Command::Status(args) => args.run(),

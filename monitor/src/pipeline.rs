@@ -6,18 +6,24 @@ use std::time::{Duration, Instant, SystemTime};
 use bumpalo::Bump;
 
 use crate::capture::audit::split_record;
+use crate::capture::backlog::{Backlog, Entry};
 use crate::capture::{Batch, Both, Inlet, Receipt, Source};
 use crate::identity::Identity;
 use crate::identity::names::Names;
 use crate::identity::naming::Naming;
 use crate::identity::resolver::{Resolver, Who};
-use crate::ledger::{Attached, Ledger, Loss};
-use crate::merge::{Event, Merger, Parked, SeenBy, Sighting, Streams};
+use crate::ledger::{Attached, Ledger, Loss, StateFailure};
+use crate::merge::{Event, Merger, Parked, Recovered, SeenBy, Sighting, Streams};
 use crate::node;
 use crate::record::{self, Origin, ParseError, Senders, Violation};
+use crate::state::{Checkpoint, Since};
 
 /// How long to wait for a source's answer before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How old the kernel-side counters may be by which it is decided what a late record is: less than
+/// the audit stream's records wait for the eBPF source.
+const COUNTERS_AGE: Duration = Duration::from_secs(1);
 
 /// The stages between capture and output, run by one task: a record is never handed from thread to thread.
 pub struct Pipeline<O> {
@@ -38,6 +44,11 @@ pub struct Pipeline<O> {
     settled: Box<dyn FnMut(Option<Receipt>) + Send>,
     /// Receipts of batches of which an event may still wait for a name: as many as the sources hand out.
     unsettled: Vec<Receipt>,
+    recovered: Recovered,
+    backlog: Vec<Backlog>,
+    /// What the agent before has counted last, where its programs did not stay.
+    since: Option<Since>,
+    checkpoint: Option<Checkpoint>,
 }
 
 /// An event that waits for its container's name: the record, to be read again, and all that was found out.
@@ -84,6 +95,10 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             output,
             settled: Box::new(drop),
             unsettled: Vec::new(),
+            recovered: Recovered::default(),
+            backlog: Vec::new(),
+            since: None,
+            checkpoint: None,
         }
     }
 
@@ -94,10 +109,24 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         self
     }
 
+    /// Has the checkpoint tell of each event before it is counted.
+    pub fn checking(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// Counts what logs hold of the time after a checkpoint first of all. The sources must be open when they
+    /// are read.
+    pub fn recovering(mut self, backlog: Vec<Backlog>, since: Since) -> Self {
+        (self.backlog, self.since) = (backlog, Some(since));
+        self
+    }
+
     /// Runs until both sources have ended, then counts what still waits for a second sighting.
     pub async fn run(mut self, mut ebpf: Inlet, mut audit: Inlet) {
         let (mut ebpf_open, mut audit_open) = (true, true);
         let mut arena = Bump::new();
+        self.recover(&mut arena);
         let mut asked = Instant::now();
         while ebpf_open || audit_open {
             let deadlines = Source::ALL.map(|source| self.merger.deadline(source));
@@ -191,6 +220,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             match decoded {
                 Ok(violation) => {
                     self.ledger.received(Source::Ebpf, 1);
+                    if self.recovered.has(&violation, Source::Ebpf) {
+                        continue;
+                    }
                     let who = self.resolver.resolve(&violation, wall_minus_boot, Instant::now());
                     let seen_by = self.merger.ebpf(&violation, Instant::now());
                     let raw = Raw { source: Source::Ebpf, record: raw, wall_minus_boot };
@@ -210,6 +242,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             arena.reset();
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
+            if !self.is_ours(violation) || self.recovered.has(violation, Source::Audit) {
+                continue;
+            }
             let (mut evicted, now) = (None, Instant::now());
             let sighting = self.merger.audit(
                 violation,
@@ -284,7 +319,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if self.ledger.hooks().iter().any(|hook| hook.attached == Attached::Kprobe) {
             return true;
         }
-        self.ledger.refresh();
+        // It has waited for longer than this, so what it was lost by is in the counters; reading them for each
+        // record of a storm would cost more than the records.
+        self.ledger.refresh_older_than(COUNTERS_AGE);
         let lost = self.ledger.lost_by_ebpf().saturating_sub(self.lost_before);
         lost > self.ledger.lost_total(Loss::EbpfMissed)
     }
@@ -292,6 +329,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// Counts `violation`, or has it wait for a moment until its container has a name.
     fn count(&mut self, violation: &Violation<'_>, raw: Raw<'_>, seen_by: SeenBy, who: Who) {
         let Who { mut subject, mut peer } = who;
+        self.note(violation);
         self.ledger.identity().count(&subject);
         let now = Instant::now();
         let hold = || {
@@ -303,6 +341,74 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if !self.naming.waits(&subject, hold, now) {
             self.naming.name(&mut subject, peer.as_mut(), now);
             (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
+        }
+    }
+
+    /// Counts what logs hold of the time after the agent before, each once.
+    fn recover(&mut self, arena: &mut Bump) {
+        let backlog = std::mem::take(&mut self.backlog);
+        let wall_minus_boot = wall_minus_boot();
+        for (log, Backlog { origin, path, entries, cut }) in backlog.into_iter().enumerate() {
+            let (mut recovered, mut suppressed, mut cut) = (0_u64, 0, cut);
+            for entry in entries {
+                arena.reset();
+                let record = match entry {
+                    Entry::Suppressed(number) => {
+                        suppressed += number;
+                        continue;
+                    }
+                    Entry::Record(record) => record,
+                };
+                let violation = match record::parse_line(&record, origin, &self.senders, arena) {
+                    Ok(violation) => violation,
+                    Err(ParseError::NotAppArmor) => continue,
+                    Err(ParseError::Untrusted) => {
+                        self.ledger.lose(Loss::AuditUntrusted, 1);
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, record = %record.escape_ascii(), "{path}: does not parse");
+                        self.ledger.lose(Loss::LogMalformed, 1);
+                        continue;
+                    }
+                };
+                if !self.is_ours(violation) {
+                    // Counted by the agent before; so is what the log lacks in front of it.
+                    (suppressed, cut) = (0, 0);
+                    continue;
+                }
+                if self.recovered.is_new(violation, log) {
+                    let Who { mut subject, mut peer } =
+                        self.resolver.resolve(violation, wall_minus_boot, Instant::now());
+                    self.naming.name(&mut subject, peer.as_mut(), Instant::now());
+                    self.note(violation);
+                    self.ledger.identity().count(&subject);
+                    self.ledger.recover();
+                    let seen_by = SeenBy::LOG;
+                    (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
+                    recovered += 1;
+                }
+            }
+            self.ledger.lose(Loss::LogSuppressed, suppressed);
+            self.ledger.lose(Loss::LogCut, cut);
+            tracing::info!(recovered, suppressed, cut, "{path}: read since the agent before");
+        }
+    }
+
+    /// Whether a record that can be older than this agent is its to count: the kernel's audit thread can lag, and
+    /// bring what the agent before has counted when its programs saw it.
+    fn is_ours(&self, violation: &Violation<'_>) -> bool {
+        let Some(since) = self.since else { return true };
+        violation.audit_id.is_none_or(|stamp| since.is_before(stamp))
+    }
+
+    /// Notes that `violation` is about to be counted.
+    fn note(&mut self, violation: &Violation<'_>) {
+        let noted = self.checkpoint.as_mut().zip(violation.audit_id).map(|(file, stamp)| file.note(stamp));
+        if let Some(Err(error)) = noted {
+            self.ledger.state_failed(StateFailure::Checkpoint);
+            tracing::warn!(%error, "cannot note what is counted: after a restart without pins, some may count twice");
+            self.checkpoint = None;
         }
     }
 

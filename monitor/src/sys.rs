@@ -146,6 +146,33 @@ impl Drop for Mapping {
 }
 
 #[cfg(feature = "ebpf")]
+/// Opens what is pinned at `path` (bpf(2): `BPF_OBJ_GET`). aya's own call also looks up the BTF object that a
+/// program was attached by, which takes CAP_SYS_ADMIN.
+pub(crate) fn open_pin(path: &std::path::Path) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    use std::os::unix::ffi::OsStrExt as _;
+
+    const BPF_OBJ_GET: libc::c_long = 7;
+    /// The part of `union bpf_attr` that is for this command.
+    #[repr(C)]
+    struct ObjectGet {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let attributes = ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: `attributes` and the path that it points to live until the call returns; the kernel only reads them.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<ObjectGet>()) };
+    match libc::c_int::try_from(fd) {
+        // SAFETY: a new descriptor, which nobody else has.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(feature = "ebpf")]
 /// Waits until every run of an eBPF program that had begun is over (membarrier(2): `MEMBARRIER_CMD_GLOBAL`
 /// waits for an RCU grace period, and programs run inside of one).
 pub(crate) fn wait_for_programs() -> io::Result<()> {

@@ -10,7 +10,7 @@ use crate::deploy;
 use crate::fuzz;
 use crate::lab::rig;
 use crate::lab::suite::{self, SUITES};
-use crate::lab::{kernel, live, sre};
+use crate::lab::{kernel, live, matrix, sre};
 use crate::observe;
 use crate::place;
 use crate::setup::{self, CARGO_DENY};
@@ -62,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     step("unit and black-box tests", &mut tests);
     step("rules and dashboards, as Prometheus and Grafana read them", &mut observe::check);
     step("chart and kustomize, as Helm and Kubernetes read them", &mut deploy::check);
+    step("docs/kernels.md has every kernel and suite", &mut matrix::check);
     step("apparmor_parser on what is suggested", &mut suggestions::play);
     step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {

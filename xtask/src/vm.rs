@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::lab::console::Outcome;
 use crate::lab::kernel::SERIES;
+use crate::lab::matrix::{self, Matrix};
 use crate::lab::qemu::Stop;
 use crate::lab::rig::{Reach, Rig};
 use crate::lab::sre;
@@ -20,9 +21,12 @@ pub(crate) struct Arguments {
     /// A Debian kernel series (6.1, 6.12, 6.18, 7.3) or the path of a vmlinuz; may be given several times.
     #[arg(long = "kernel", value_name = "SERIES|PATH", default_value = "6.1")]
     kernels: Vec<String>,
-    /// A suite to play; may be given several times.
-    #[arg(long = "suite", value_name = "NAME", default_value = "smoke")]
+    /// A suite to play [default: smoke]; may be given several times.
+    #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
+    /// Every series, and the suites that docs/kernels.md is about unless --suite names some; writes that page.
+    #[arg(long, conflicts_with = "kernels")]
+    all_kernels: bool,
     /// Lists the suites and the kernel series.
     #[arg(long)]
     list: bool,
@@ -60,12 +64,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         println!("kernels    {}, or a path", SERIES.join(", "));
         return Ok(true);
     }
-    let suites: Vec<Suite> = arguments.suites.iter().map(|name| suite::find(name)).collect::<Result<_>>()?;
+    let named: Vec<Suite> = arguments.suites.iter().map(|name| suite::find(name)).collect::<Result<_>>()?;
+    let suites = match (named.is_empty(), arguments.all_kernels) {
+        (false, _) => named,
+        (true, true) => matrix::suites(),
+        (true, false) => vec![suite::find("smoke")?],
+    };
     setup::lab()?;
     let mut tally = Tally::default();
-    for kernel in &arguments.kernels {
-        for suite in &suites {
-            tally += play(kernel, *suite, Tell::Everything)?;
+    if arguments.all_kernels {
+        for kernel in SERIES {
+            for suite in &suites {
+                let part = play(kernel, *suite, Tell::Everything)?;
+                // After each: what was found stands, whatever comes later.
+                let mut page = Matrix::read();
+                page.note(kernel, *suite, part)?;
+                page.write()?;
+                tally += part;
+            }
+        }
+    } else {
+        for kernel in &arguments.kernels {
+            for suite in &suites {
+                tally += play(kernel, *suite, Tell::Everything)?;
+            }
         }
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);

@@ -2,6 +2,7 @@
 //! stages behind it: what they cannot take stays in the ring, or is dropped, newest first, and counted.
 
 pub mod audit;
+pub mod backlog;
 mod batch;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;

@@ -67,6 +67,8 @@ pub struct Streams {
     pub audit: Inlet,
     /// When both run.
     pub both: Option<Both>,
+    /// What happened before this agent waits in the ring of the one before.
+    pub adopted: bool,
     /// The sources' tasks; they end after `stop`, when they have handed over what the kernel still had.
     pub tasks: JoinSet<()>,
 }
@@ -88,7 +90,7 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
     }
 
     #[cfg(feature = "ebpf")]
-    let both = {
+    let (both, adopted) = {
         let opened = SystemTime::now();
         let loaded = match options.choice.includes(Source::Ebpf) {
             true => load_ebpf(options.ebpf, options.printed, ledger).await,
@@ -104,25 +106,26 @@ pub async fn start(options: Options, ledger: &Arc<Ledger>, stop: &CancellationTo
             adopted: ebpf.adopted(),
             pinned: ebpf.pinned(),
         });
+        let adopted = loaded.as_ref().is_some_and(Ebpf::adopted);
         if let Some(ebpf) = loaded {
             tasks.spawn(ended(Source::Ebpf, ebpf.run(to_ebpf, stop.clone()), Arc::clone(ledger)));
         }
-        both
+        (both, adopted)
     };
     #[cfg(not(feature = "ebpf"))]
-    let both = {
+    let (both, adopted) = {
         drop(to_ebpf);
         if options.choice.includes(Source::Ebpf) {
             down(Source::Ebpf, &"this binary was built without the eBPF programs", ledger);
         }
-        None
+        (None, false)
     };
 
     if let Some(stream) = stream {
         info!(source = %Source::Audit, "source up: audit netlink multicast");
         tasks.spawn(ended(Source::Audit, stream.run(to_audit, stop.clone()), Arc::clone(ledger)));
     }
-    Streams { ebpf, audit, both, tasks }
+    Streams { ebpf, audit, both, adopted, tasks }
 }
 
 #[cfg(feature = "ebpf")]

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how a refusal reads.
 
+mod check;
 #[cfg(feature = "ebpf")]
 mod detach;
 mod live;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use self::check::CheckArgs;
 #[cfg(feature = "ebpf")]
 pub use self::detach::DetachArgs;
 pub use self::live::{StatusArgs, TailArgs};
@@ -42,6 +44,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent: capture violations, count each once, serve /metrics
     Run(Box<RunArgs>),
+    /// Look what works on this node: before an agent runs, or beside one
+    #[command(long_about = check::ABOUT)]
+    Check(Box<CheckArgs>),
     /// Read logs, in any format that holds AppArmor's records, and tell what was denied
     Replay(ReplayArgs),
     /// Show the events that the agent on this node sees, the last ones and those to come

@@ -23,7 +23,7 @@ const NAMESPACES: &str = "/sys/kernel/security/apparmor/features/namespaces/mask
 const EXAMPLES: &str = "\
 Examples:
   aa-monitor suggest                                  what the agent on this node has seen, by profile
-  aa-monitor suggest --profile web --format profile   a profile that loads
+  aa-monitor suggest --profile web --format profile   a profile that loads; with --complain, to learn on
   aa-monitor suggest --from /var/log/audit/audit.log --profile-file /etc/apparmor.d/web --format diff
   aa-monitor suggest --format json > node-1.json      and, with those of all nodes:
   aa-monitor suggest --merge node-1.json node-2.json --profile web
@@ -58,6 +58,10 @@ pub struct SuggestArgs {
     /// How to write the suggestions
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+
+    /// Write new profiles in complain mode, for one more round
+    #[arg(long)]
+    complain: bool,
 
     /// How far to go beyond the names that were seen
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
@@ -140,6 +144,7 @@ impl SuggestArgs {
             include_dirs: self.include_dir,
             use_abstractions: self.use_abstractions,
             format: self.format,
+            complain: self.complain,
         };
         let answer = suggest(&request, evidence)?;
         write_out(&mut stdout(), answer.text.as_bytes())?;

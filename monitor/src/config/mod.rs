@@ -86,6 +86,11 @@ pub struct Config {
     /// Where the kubelet is, if it was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubelet_url: Option<String>,
+    /// Who vouches for the kubelet, if not the cluster's own certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubelet_ca: Option<PathBuf>,
+    /// Whether the kubelet need not prove to be the kubelet.
+    pub kubelet_insecure: bool,
     /// How long what is gone can still be named.
     pub keep_gone: Period,
     /// What is written to standard error.
@@ -116,6 +121,8 @@ impl Default for Config {
             node_name: None,
             kubeconfig: None,
             kubelet_url: None,
+            kubelet_ca: None,
+            kubelet_insecure: false,
             keep_gone: Period::minutes(10),
             log_level: LogLevel::Info,
         }
@@ -144,6 +151,9 @@ pub enum ConfigError {
         "output-file is set and output is none, so nothing would be written to it: set output to json or table"
     )]
     OutputFileWithoutOutput,
+    /// The same.
+    #[error("kubelet-ca and kubelet-insecure contradict each other: leave one of them out")]
+    KubeletVerifiedOrNot,
 }
 
 impl Config {
@@ -187,6 +197,8 @@ impl Config {
             node_name,
             kubeconfig,
             kubelet_url,
+            kubelet_ca,
+            kubelet_insecure,
             keep_gone,
             log_level,
         } = settings;
@@ -213,11 +225,16 @@ impl Config {
             node_name,
             kubeconfig,
             kubelet_url,
+            kubelet_ca,
+            kubelet_insecure: kubelet_insecure.unwrap_or(default.kubelet_insecure),
             keep_gone: keep_gone.unwrap_or(default.keep_gone),
             log_level: log_level.unwrap_or(default.log_level),
         };
         if config.output == OutputFormat::None && config.output_file.is_some() {
             return Err(ConfigError::OutputFileWithoutOutput);
+        }
+        if config.kubelet_insecure && config.kubelet_ca.is_some() {
+            return Err(ConfigError::KubeletVerifiedOrNot);
         }
         Ok(config)
     }

@@ -105,6 +105,14 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_KUBELET_URL", value_name = "URL", value_parser = parse_kubelet_url)]
     pub kubelet_url: Option<String>,
 
+    /// Verify the kubelet's certificate by those in this PEM file [default: the service account's ca.crt]
+    #[arg(long, env = "AA_MONITOR_KUBELET_CA", value_name = "FILE")]
+    pub kubelet_ca: Option<PathBuf>,
+
+    /// Do not verify the kubelet: whoever answers in its place gets the agent's token, and may make up pods [default: false]
+    #[arg(long, env = "AA_MONITOR_KUBELET_INSECURE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub kubelet_insecure: Option<bool>,
+
     /// How long pods and containers that are gone can still be named, from 1m to 1day [default: 10m]
     #[arg(long, env = "AA_MONITOR_KEEP_GONE", value_name = "TIME", value_parser = parse_keep_gone)]
     pub keep_gone: Option<Period>,
@@ -139,6 +147,8 @@ impl Settings {
             node_name: self.node_name.or(weaker.node_name),
             kubeconfig: self.kubeconfig.or(weaker.kubeconfig),
             kubelet_url: self.kubelet_url.or(weaker.kubelet_url),
+            kubelet_ca: self.kubelet_ca.or(weaker.kubelet_ca),
+            kubelet_insecure: self.kubelet_insecure.or(weaker.kubelet_insecure),
             keep_gone: self.keep_gone.or(weaker.keep_gone),
             log_level: self.log_level.or(weaker.log_level),
         }

@@ -23,6 +23,8 @@ fn odd() -> Config {
         node_name: Some("node-1.example".into()),
         kubeconfig: Some("/etc/kube \"config\"".into()),
         kubelet_url: Some("https://127.0.0.1:10250".into()),
+        kubelet_ca: Some("/etc/kubelet/ca.pem".into()),
+        kubelet_insecure: false,
         keep_gone: Period::minutes(90),
         log_level: LogLevel::Trace,
     }

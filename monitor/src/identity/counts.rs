@@ -57,6 +57,7 @@ pub struct Counts {
     walks: AtomicU64,
     missed: AtomicU64,
     missed_in_kernel: AtomicU64,
+    targets_missed: AtomicU64,
 }
 
 impl Counts {
@@ -130,6 +131,16 @@ impl Counts {
     /// Takes over the kernel side's number of them.
     pub fn set_missed_in_kernel(&self, total: u64) {
         self.missed_in_kernel.fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// Takes over the kernel side's number of targets that could not be noted.
+    pub fn set_targets_missed(&self, total: u64) {
+        self.targets_missed.fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// Of how many signals and ptrace checks the target could not be noted.
+    pub fn targets_missed(&self) -> u64 {
+        self.targets_missed.load(Ordering::Relaxed)
     }
 
     /// How many cgroups were made or removed without this agent being told.

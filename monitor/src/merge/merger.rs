@@ -134,7 +134,7 @@ impl Merger {
         let alone = SeenBy::only(Source::Ebpf);
         let Some((stamp, key)) = self.key(violation) else { return alone };
         if self.parked.take(key).is_some() {
-            return SeenBy { ebpf: true, audit: true };
+            return SeenBy { ebpf: true, audit: true, log: false };
         }
         if !self.is_before(stamp)
             && self.audit_seen != Seen::All

@@ -1,6 +1,7 @@
 //! Once: several sightings of one violation become one event.
 
 mod merger;
+mod recovered;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -10,6 +11,7 @@ use crate::identity::{Identity, Unknown};
 use crate::record::Violation;
 
 pub use merger::{Merger, Parked, Sighting, Streams};
+pub use recovered::Recovered;
 
 /// Which sources saw a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +20,19 @@ pub struct SeenBy {
     pub ebpf: bool,
     /// The audit stream carried it.
     pub audit: bool,
+    /// It was read from a log when the agent started: it is from a time when no agent ran.
+    pub log: bool,
 }
 
 impl SeenBy {
+    /// Recovered from a log.
+    pub const LOG: Self = Self { ebpf: false, audit: false, log: true };
+
     /// Seen by `source` alone.
     pub const fn only(source: Source) -> Self {
         match source {
-            Source::Ebpf => Self { ebpf: true, audit: false },
-            Source::Audit => Self { ebpf: false, audit: true },
+            Source::Ebpf => Self { ebpf: true, audit: false, log: false },
+            Source::Audit => Self { ebpf: false, audit: true, log: false },
         }
     }
 }

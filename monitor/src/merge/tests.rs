@@ -9,8 +9,8 @@ use crate::identity::resolver::Who;
 use crate::identity::{Identity, Unknown};
 use crate::record::{AuditId, Class, Origin, Sender, Verdict, Violation};
 
-const BOTH: SeenBy = SeenBy { ebpf: true, audit: true };
-const EBPF: SeenBy = SeenBy { ebpf: true, audit: false };
+const BOTH: SeenBy = SeenBy { ebpf: true, audit: true, log: false };
+const EBPF: SeenBy = SeenBy::only(Source::Ebpf);
 
 fn violation(serial: u64, name: &'static [u8]) -> Violation<'static> {
     let mut v = Violation::new(Verdict::Denied, Class::File, Origin::Ebpf, b"open");

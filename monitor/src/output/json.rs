@@ -274,10 +274,11 @@ fn is_free(key: &str) -> bool {
         && OWN_KEYS.binary_search(&key).is_err()
 }
 
-fn sources(SeenBy { ebpf, audit }: SeenBy) -> impl Serialize {
+fn sources(SeenBy { ebpf, audit, log }: SeenBy) -> impl Serialize {
     let mut sources = Vec::with_capacity(2);
     sources.extend(ebpf.then_some("ebpf"));
     sources.extend(audit.then_some("audit"));
+    sources.extend(log.then_some("log"));
     sources
 }
 

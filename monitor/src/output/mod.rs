@@ -30,7 +30,7 @@ pub use self::report::{Report, ReportFormat};
 use crate::capture::{Printed, Receipt};
 use crate::config::Config;
 use crate::identity::pods::client;
-use crate::ledger::{Ledger, Loss};
+use crate::ledger::{Ledger, Loss, StateFailure};
 use crate::merge::Event;
 use crate::state::{Journal, Left};
 
@@ -58,7 +58,7 @@ impl Outputs {
         }
         let mut printed = None;
         let printer = Printer::start(config, Arc::clone(ledger), |events| {
-            let (journal, left) = journal(&config.state_dir, events)?;
+            let (journal, left) = journal(&config.state_dir, events, ledger)?;
             printed = left.printed;
             ledger.lose(Loss::AuditOutputKilled, left.audit_lost);
             Some(journal)
@@ -128,12 +128,13 @@ impl Outputs {
 }
 
 /// The journal of a file of events, and what it says of the agent before.
-fn journal(state_dir: &Path, events: &File) -> Option<(Journal, Left)> {
+fn journal(state_dir: &Path, events: &File, ledger: &Ledger) -> Option<(Journal, Left)> {
     let opened = Journal::open(state_dir, events).and_then(|journal| {
         let left = journal.as_ref().map(|journal| journal.left(events)).transpose()?;
         Ok(journal.zip(left))
     });
     opened.unwrap_or_else(|error| {
+        ledger.state_failed(StateFailure::Journal);
         tracing::warn!(%error, "no journal in {}: a kill may have events printed twice", state_dir.display());
         None
     })

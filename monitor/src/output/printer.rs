@@ -14,7 +14,7 @@ use super::table::Table;
 use super::writer::{Out, Writer};
 use crate::capture::{Receipt, Source};
 use crate::config::{Config, OutputFormat};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StateFailure};
 use crate::logging::colour_wanted;
 use crate::merge::Event;
 use crate::record::Origin;
@@ -55,7 +55,8 @@ impl Printer {
             Some(path) => {
                 let file = append_to(path)?;
                 let journal = journal(&file);
-                (Box::new(Journalled { file, journal, position: None }), path.display().to_string())
+                let ledger = Arc::clone(&ledger);
+                (Box::new(Journalled { file, journal, position: None, ledger }), path.display().to_string())
             }
             None => (Box::new(stdout()), "standard output".to_owned()),
         };
@@ -90,6 +91,7 @@ struct Journalled {
     journal: Option<Journal>,
     /// The ring and the position that the last lines from a ring went up to.
     position: Option<(u32, usize)>,
+    ledger: Arc<Ledger>,
 }
 
 impl Out for Journalled {
@@ -105,6 +107,7 @@ impl Out for Journalled {
                 audit,
             };
             if let Err(error) = journal.note(entry) {
+                self.ledger.state_failed(StateFailure::Journal);
                 tracing::warn!(%error, "cannot note what is printed: a kill may have events printed twice");
                 self.journal = None;
             }

@@ -144,10 +144,11 @@ pub(super) fn date(nanoseconds: u64) -> String {
 
 const fn seen_by(seen: SeenBy) -> &'static str {
     match seen {
-        SeenBy { ebpf: true, audit: true } => "ebpf+audit",
-        SeenBy { ebpf: true, audit: false } => "ebpf",
-        SeenBy { ebpf: false, audit: true } => "audit",
-        SeenBy { ebpf: false, audit: false } => "",
+        SeenBy { log: true, .. } => "log",
+        SeenBy { ebpf: true, audit: true, .. } => "ebpf+audit",
+        SeenBy { ebpf: true, audit: false, .. } => "ebpf",
+        SeenBy { ebpf: false, audit: true, .. } => "audit",
+        SeenBy { ebpf: false, audit: false, .. } => "",
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
     fn lines(table: &mut Table, violations: &[Violation<'_>], width: Option<usize>) -> String {
         let mut out = Vec::new();
         for violation in violations {
-            let event = Event::unresolved(violation, SeenBy { ebpf: true, audit: true });
+            let event = Event::unresolved(violation, SeenBy { ebpf: true, audit: true, log: false });
             table.write_line(&mut out, &event, width).unwrap();
         }
         String::from_utf8(out).unwrap()

@@ -136,7 +136,7 @@ impl Journal {
     }
 }
 
-fn boot() -> io::Result<u64> {
+pub(super) fn boot() -> io::Result<u64> {
     Ok(fnv(std::fs::read(BOOT_ID)?.as_slice()))
 }
 
@@ -145,7 +145,7 @@ fn sum(entry: &Stored) -> u64 {
 }
 
 /// FNV-1a: tells damage, not intent.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -100,6 +100,11 @@ fn component(before: &[&[u8]], part: &[u8], temporary: bool, level: Level, steps
             return to;
         }
     }
+    if let Some(stem) = compiled(part) {
+        let to = format!("{}{NUMBER}", glob::literal(stem));
+        step(part, &to, "a module's cache being written: any number");
+        return to;
+    }
     if temporary && python(part) {
         step(part, "tmp????????", "a temporary name: any eight characters");
         return "tmp????????".to_owned();
@@ -163,14 +168,16 @@ fn is_uuid(text: &[u8]) -> bool {
     })
 }
 
-/// mkstemp's six characters: behind a separator, and of two kinds at least, so that no word is taken for
-/// one.
+/// mkstemp's six characters behind a separator.
 fn made_up(stem: &[u8], suffix: &[u8]) -> bool {
+    mixed(suffix) && stem.last().is_none_or(|last| matches!(last, b'.' | b'-' | b'_'))
+}
+
+/// Letters and digits of two kinds at least, so that no word is taken for a made-up name.
+fn mixed(suffix: &[u8]) -> bool {
     let kinds = [u8::is_ascii_lowercase, u8::is_ascii_uppercase, u8::is_ascii_digit];
     let kinds = kinds.iter().filter(|kind| suffix.iter().any(kind)).count();
-    suffix.iter().all(u8::is_ascii_alphanumeric)
-        && kinds >= 2
-        && stem.last().is_none_or(|last| matches!(last, b'.' | b'-' | b'_'))
+    suffix.iter().all(u8::is_ascii_alphanumeric) && kinds >= 2
 }
 
 /// What Python's tempfile makes: `tmp` and eight of its characters.
@@ -179,6 +186,14 @@ fn python(part: &[u8]) -> bool {
         rest.len() == 8
             && rest.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_')
     })
+}
+
+/// CPython writes a compiled module beside its place, under a name that ends in an object's address
+/// (`_write_atomic` of importlib).
+fn compiled(part: &[u8]) -> Option<&[u8]> {
+    let digits = part.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (stem, _) = part.len().checked_sub(digits).and_then(|at| part.split_at_checked(at))?;
+    (digits >= 8 && stem.ends_with(b".pyc.")).then_some(stem)
 }
 
 /// The name of what owns the ReplicaSet, of a pod's name.
@@ -207,6 +222,7 @@ pub(crate) fn together(patterns: &[&str], level: Level) -> Vec<(String, Step, Ve
         groups.entry(skeleton(pattern)).or_default().push(number);
     }
     let mut found: Vec<_> = groups.values().filter_map(|group| differ_in_numbers(patterns, group)).collect();
+    found.extend(made_up_each_time(patterns));
     if level == Level::Full {
         let taken = |number: &usize| found.iter().any(|(_, _, group)| group.contains(number));
         let mut beside: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
@@ -282,6 +298,34 @@ fn differ_in_numbers(patterns: &[&str], group: &[usize]) -> Option<(String, Step
     (differs && others.iter().any(|other| other != first)).then(|| (text, step, group.to_vec()))
 }
 
+/// mkstemp's names without a separator before the six characters: one cannot be told from a word, but two can
+/// that differ in them alone. What only looks like a word (one in hundred) is covered by what the others show.
+fn made_up_each_time(patterns: &[&str]) -> Vec<(String, Step, Vec<usize>)> {
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (number, pattern) in patterns.iter().enumerate() {
+        let Some((stem, suffix)) = pattern.len().checked_sub(6).and_then(|at| pattern.split_at_checked(at))
+        else {
+            continue;
+        };
+        let temporary = TEMPORARY.iter().any(|folder| pattern.as_bytes().starts_with(folder));
+        // An escape is not cut in two.
+        let whole = !stem.ends_with('/') && !stem.bytes().rev().take(3).any(|byte| byte == b'\\');
+        if temporary && whole && mixed(suffix.as_bytes()) {
+            groups.entry(stem).or_default().push(number);
+        }
+    }
+    let told = |(stem, group): (&str, Vec<usize>)| {
+        let to = format!("{stem}??????");
+        let step = Step {
+            from: samples(patterns, &group),
+            to: to.clone(),
+            why: "they differ in six characters, as temporary names do: any six",
+        };
+        (group.len() >= 2).then_some((to, step, group))
+    };
+    groups.into_iter().filter_map(told).collect()
+}
+
 fn samples(patterns: &[&str], group: &[usize]) -> String {
     let shown: Vec<_> = group.iter().take(2).filter_map(|number| patterns.get(*number).copied()).collect();
     let more = group.len() - shown.len();
@@ -318,6 +362,12 @@ mod tests {
             ("/tmp/sess.aB3xY9", "/tmp/sess.??????", "/tmp/sess.??????"),
             ("/tmp/aB3xY9", "/tmp/??????", "/tmp/??????"),
             ("/tmp/secret", "/tmp/secret", "/tmp/secret"),
+            (
+                "/l/__pycache__/a.cpython-313.pyc.139976872125680",
+                "/l/__pycache__/a.cpython-313.pyc.[0-9]*",
+                "/l/__pycache__/a.cpython-313.pyc.[0-9]*",
+            ),
+            ("/l/a.pyc.1", "/l/a.pyc.1", "/l/a.pyc.1"),
             ("/tmp/tmpab3_9xyz", "/tmp/tmp????????", "/tmp/tmp????????"),
             ("/etc/sess.aB3xY9", "/etc/sess.aB3xY9", "/etc/sess.aB3xY9"),
             (
@@ -359,6 +409,11 @@ mod tests {
             (&["/a/b.conf", "/a/c.conf", "/a/d"], Level::Full, &["/a/*.conf"]),
             (&["/a/b.conf", "/a/c.conf"], Level::Volatile, &[]),
             (&["/a", "/b"], Level::Full, &[]),
+            (&["/tmp/sed6Ef4Ci", "/tmp/sedThOnRS", "/tmp/sedative"], Level::Volatile, &["/tmp/sed??????"]),
+            (&["/tmp/sed6Ef4Ci"], Level::Volatile, &[]),
+            (&["/etc/sed6Ef4Ci", "/etc/sedThOnRS"], Level::Volatile, &[]),
+            (&["/tmp/x\\x206Ef4C", "/tmp/x\\x20ThOn"], Level::Volatile, &[]),
+            (&["/tmp/x\\a6Ef4C", "/tmp/x\\aThOnR"], Level::Volatile, &[]),
             (&[r"/a\x20b", r"/a\x21b"], Level::Volatile, &[]),
         ];
         for (patterns, level, want) in rows {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bstr::ByteSlice as _;
+
 use super::abstractions::Abstractions;
 use super::derive::{Need, need};
 use super::generalise::{self, Level, Step};
@@ -84,6 +86,10 @@ pub(crate) struct Suggestion {
     pub(crate) denied: Vec<(Line, String)>,
     /// What no rule can say, by why.
     pub(crate) notes: BTreeMap<&'static str, u64>,
+    /// Some of it was seen in learning profiles (`//null-`) whose programs have no rule yet. The kernel asks
+    /// such a profile about files and capabilities, and passes over sockets, signals and mounts in silence
+    /// (`PROFILE_MEDIATES` of security/apparmor: its policy has no classes), so that another round is needed.
+    pub(crate) half_seen: bool,
     /// How many kinds of violations what there is already covers.
     pub(crate) covered: u64,
     /// The profile itself is not in the file that was given.
@@ -122,6 +128,8 @@ struct Pile {
     flags: BTreeMap<&'static str, Seen>,
     notes: BTreeMap<&'static str, u64>,
     hat: bool,
+    /// Something is of a learning profile.
+    learning: bool,
 }
 
 /// Suggests what the profiles that `evidence` names still miss.
@@ -131,13 +139,14 @@ pub(crate) fn plan(evidence: &[Evidence], wishes: &Wishes) -> Vec<Suggestion> {
     for one in evidence {
         let sorted = one.with(|violation| {
             let key = key(violation.namespace, violation.profile.unwrap_or_default(), wishes.exec, &hats);
+            let learning = violation.profile.is_some_and(|name| name.contains_str(LEARNING));
             let mut need = need(violation, one.seen.owner, wishes.exec.as_str());
             if let Need::Rule(rule) = &mut need {
                 fold_peers(rule, &key.1, wishes.exec, &hats);
             }
-            (key, need)
+            (key, need, learning)
         });
-        let Some((key, need)) = sorted else { continue };
+        let Some((key, need, learning)) = sorted else { continue };
         // A hat is entered from its parent, but its block stands in the parent's.
         if let Need::Hat(name) = &need {
             let parent = key.1.iter().take(1).cloned().chain([name.clone()]).collect();
@@ -147,6 +156,7 @@ pub(crate) fn plan(evidence: &[Evidence], wishes: &Wishes) -> Vec<Suggestion> {
         let hat = key.1.get(1).is_some_and(|child| hats.contains(child));
         let pile = piles.entry(key).or_default();
         pile.hat |= hat;
+        pile.learning |= learning;
         match need {
             Need::Rule(rule) => pile.rules.push((coarse(rule, wishes.abi), one.seen.clone())),
             Need::Flag(flag, rule) => {
@@ -364,6 +374,8 @@ fn suggest(into: &mut Suggestion, pile: Pile, written: Option<&Profile>, wishes:
         lines.retain(|line| line.abstraction.is_none());
     }
     lines.sort_by(|a, b| a.rule.cmp(&b.rule));
+    let executes = |line: &Line| matches!(line.rule, Rule::File { exec: Some(_), .. });
+    into.half_seen = pile.learning && (written.is_none() || lines.iter().any(executes));
     into.lines = lines;
 }
 

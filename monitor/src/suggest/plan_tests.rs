@@ -136,6 +136,27 @@ fn what_was_executed_is_folded_as_chosen() {
     }
 }
 
+/// Until the programs that ran have a rule, not all of what they do has been seen.
+#[test]
+fn another_round_is_asked_for_while_programs_have_no_rule() {
+    let all = "profile p { /** rmix, }";
+    let rows: &[(&str, &[&str], Option<&str>, bool)] = &[
+        ("no profile yet", EXECUTES, None, true),
+        ("rules for some", EXECUTES, Some("profile p { /bin/sh ix, }"), true),
+        ("rules for all", EXECUTES, Some(all), false),
+        ("nothing was executed", &EXECUTES[4..], None, false),
+    ];
+    for (name, records, source, want) in rows {
+        let wishes = Wishes { existing: source.and_then(existing), ..Wishes::default() };
+        let suggestions = plan(&evidence(records), &wishes);
+        assert_eq!(suggestions.iter().any(|one| one.half_seen), *want, "{name}");
+        let text = render::rules(&suggestions, Abi::V3, false);
+        assert_eq!(text.contains("run once more"), *want, "{name}: {text}");
+        let text = render::profile(&suggestions, Abi::V3, true, None);
+        assert!(text.contains("profile p flags=(complain) {"), "{name}: {text}");
+    }
+}
+
 #[test]
 fn a_missing_hat_gets_what_was_done_in_it() {
     let records = [
@@ -174,7 +195,8 @@ fn a_file_gains_what_it_misses_and_nothing_else_changes() {
         r#"operation="open" profile="p//h" name="/newer" denied_mask="r""#,
     ];
     let suggestions = plan(&evidence(&records), &wishes);
-    let text = render::profile(&suggestions, Abi::V3, wishes.existing.as_ref().map(|found| (found, source)));
+    let text =
+        render::profile(&suggestions, Abi::V3, false, wishes.existing.as_ref().map(|found| (found, source)));
     let kept: Vec<_> = text.lines().filter(|line| source.lines().any(|old| old == *line)).collect();
     assert_eq!(
         kept.iter().filter(|line| !line.is_empty()).count(),

@@ -16,29 +16,39 @@ use crate::output::history::evidence::{Evidence, Seen};
 const NAME_LIMIT: usize = 80;
 const NAMES: usize = 2;
 
+/// Said where [`Suggestion::half_seen`].
+const HALF_SEEN: &str = "programs ran without a rule, and the kernel is silent about sockets, signals and mounts of such: \
+    load this in complain mode (--complain), run once more, and ask again";
+
 /// The version of the JSON document.
 const VERSION: u32 = 1;
 
 /// Rules by profile, to be pasted.
-pub(crate) fn rules(suggestions: &[Suggestion], abi: Abi) -> String {
+pub(crate) fn rules(suggestions: &[Suggestion], abi: Abi, complain: bool) -> String {
     let mut text = String::new();
     for suggestion in suggestions {
         if !text.is_empty() {
             text.push('\n');
         }
         let _ = writeln!(text, "# profile {}{}", title(suggestion), summary(suggestion));
-        body(&mut text, suggestion, abi, 1);
+        body(&mut text, suggestion, abi, complain, 1);
     }
     text
 }
 
 /// Whole profiles: new ones, or the file that was given with what it misses put in.
-pub(crate) fn profile(suggestions: &[Suggestion], abi: Abi, existing: Option<(&Source, &str)>) -> String {
+/// New ones are in complain mode when `complain` says so.
+pub(crate) fn profile(
+    suggestions: &[Suggestion],
+    abi: Abi,
+    complain: bool,
+    existing: Option<(&Source, &str)>,
+) -> String {
     let Some((source, file)) = existing else {
         let mut text = format!("abi <abi/{}>,\n\ninclude <tunables/global>\n", abi.as_str());
         for suggestion in suggestions {
             text.push('\n');
-            block(&mut text, suggestion, abi, 0);
+            block(&mut text, suggestion, abi, complain, 0);
         }
         return text;
     };
@@ -46,10 +56,10 @@ pub(crate) fn profile(suggestions: &[Suggestion], abi: Abi, existing: Option<(&S
     let mut insertions: Vec<(usize, usize, String)> = Vec::new();
     for suggestion in suggestions {
         match source.profiles.iter().find(|profile| profile.name == suggestion.name) {
-            Some(written) => insert(&mut insertions, suggestion, written, abi, 1),
+            Some(written) => insert(&mut insertions, suggestion, written, abi, complain, 1),
             None if suggestion.is_missing() => {
                 let mut text = "\n".to_owned();
-                block(&mut text, suggestion, abi, 0);
+                block(&mut text, suggestion, abi, complain, 0);
                 insertions.push((file.len(), file.len(), text));
             }
             None => {}
@@ -71,16 +81,17 @@ fn insert(
     suggestion: &Suggestion,
     written: &Profile,
     abi: Abi,
+    complain: bool,
     depth: usize,
 ) {
     let mut text = String::new();
     lines(&mut text, suggestion, abi, depth);
     for child in &suggestion.children {
         match written.child(&child.name) {
-            Some(written) => insert(into, child, written, abi, depth + 1),
+            Some(written) => insert(into, child, written, abi, complain, depth + 1),
             None => {
                 text.push('\n');
-                block(&mut text, child, abi, depth);
+                block(&mut text, child, abi, complain, depth);
             }
         }
     }
@@ -199,6 +210,7 @@ fn value(suggestion: &Suggestion) -> Value {
             value
         }).collect::<Vec<_>>(),
         "no_rule": suggestion.notes,
+        "half_seen": suggestion.half_seen,
         "covered": suggestion.covered,
         "children": suggestion.children.iter().map(value).collect::<Vec<_>>(),
     })
@@ -241,22 +253,23 @@ fn indent(depth: usize) -> String {
 }
 
 /// A profile, child or hat of its own.
-fn block(text: &mut String, suggestion: &Suggestion, abi: Abi, depth: usize) {
+fn block(text: &mut String, suggestion: &Suggestion, abi: Abi, complain: bool, depth: usize) {
     let indent = indent(depth);
     let name = quoted(&super::glob::literal(suggestion.name.as_bytes()));
-    let flags: Vec<_> = suggestion.flags.keys().copied().collect();
+    let flags: Vec<_> =
+        complain.then_some("complain").into_iter().chain(suggestion.flags.keys().copied()).collect();
     let flags = if flags.is_empty() { String::new() } else { format!(" flags=({})", flags.join(", ")) };
     let _ = write!(text, "{indent}{}{name}", if suggestion.hat { "^" } else { "profile " });
     let _ = writeln!(text, "{flags} {{");
-    body(text, suggestion, abi, depth + 1);
+    body(text, suggestion, abi, complain, depth + 1);
     let _ = writeln!(text, "{indent}}}");
 }
 
-fn body(text: &mut String, suggestion: &Suggestion, abi: Abi, depth: usize) {
+fn body(text: &mut String, suggestion: &Suggestion, abi: Abi, complain: bool, depth: usize) {
     lines(text, suggestion, abi, depth);
     for child in &suggestion.children {
         text.push('\n');
-        block(text, child, abi, depth);
+        block(text, child, abi, complain, depth);
     }
 }
 
@@ -280,6 +293,9 @@ fn lines(text: &mut String, suggestion: &Suggestion, abi: Abi, depth: usize) {
         let deny = escape(deny.as_bytes(), NAME_LIMIT * 2);
         let _ =
             writeln!(text, "{indent}# {} would not help: `{deny}` wins # {}", line.rule, told(&line.seen));
+    }
+    if suggestion.half_seen {
+        let _ = writeln!(text, "{indent}# {HALF_SEEN}");
     }
     for (why, count) in &suggestion.notes {
         let _ = writeln!(text, "{indent}# {count} violations without a rule: {why}");

@@ -47,6 +47,8 @@ pub struct Request {
     pub use_abstractions: bool,
     /// How to write it.
     pub format: Format,
+    /// Whether profiles that are new are written in complain mode.
+    pub complain: bool,
 }
 
 /// The answer.
@@ -96,15 +98,18 @@ pub fn suggest(request: &Request, mut evidence: Vec<Evidence>) -> anyhow::Result
     let suggestions = plan(&evidence, &wishes);
     let existing = existing.as_ref();
     let text = match request.format {
-        Format::Rules => render::rules(&suggestions, request.abi),
+        Format::Rules => render::rules(&suggestions, request.abi, request.complain),
         Format::Json => render::json(&suggestions, &evidence, request.abi),
-        Format::Profile => {
-            render::profile(&suggestions, request.abi, existing.map(|(source, text)| (source, text.as_str())))
-        }
+        Format::Profile => render::profile(
+            &suggestions,
+            request.abi,
+            request.complain,
+            existing.map(|(source, text)| (source, text.as_str())),
+        ),
         Format::Diff => {
             let (source, old) =
                 existing.context("--format diff needs the profile's source: name it by --profile-file")?;
-            let new = render::profile(&suggestions, request.abi, Some((source, old)));
+            let new = render::profile(&suggestions, request.abi, request.complain, Some((source, old)));
             let path = request.profile_file.as_deref().unwrap_or_else(|| std::path::Path::new("profile"));
             render::diff(&path.to_string_lossy(), old, &new)
         }

@@ -7,9 +7,11 @@
 )]
 
 mod agent;
+mod check;
 mod configuration;
 mod corpus;
 mod kubernetes;
+mod live;
 mod pods;
 mod replay;
 mod running;

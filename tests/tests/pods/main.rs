@@ -8,6 +8,7 @@ mod failures;
 mod kubelet;
 mod names;
 mod quiet;
+mod tls;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -36,12 +36,12 @@ const PROFILES: [&str; 6] = [
     "shop.profiles",
 ];
 /// Programs for the authors' suite.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 23] = [
     "usr/bin/bash",
     "usr/bin/curl",
     "usr/bin/gawk",
     "usr/bin/gzip",
-    "usr/bin/head",
+    "usr/bin/node",
     "usr/bin/openssl",
     "usr/bin/perl",
     "usr/bin/python3.13",
@@ -51,8 +51,14 @@ const PROGRAMS: [&str; 17] = [
     "usr/bin/seq",
     "usr/bin/sort",
     "usr/bin/sqlite3",
+    "usr/bin/tail",
     "usr/bin/tar",
     "usr/bin/wc",
+    "usr/lib/postgresql/17/bin/initdb",
+    "usr/lib/postgresql/17/bin/postgres",
+    "usr/lib/postgresql/17/bin/psql",
+    "usr/lib/postgresql/17/lib/dict_snowball.so",
+    "usr/lib/postgresql/17/lib/plpgsql.so",
     "usr/sbin/nginx",
 ];
 
@@ -124,12 +130,17 @@ fn furnish(archive: &mut Archive) -> Result<()> {
     for program in PROGRAMS {
         programs.add(archive, program, program)?;
     }
-    programs.add_tree(archive, "usr/lib/python3.13")?;
+    for folder in ["usr/lib/python3.13", "usr/share/nodejs", "usr/share/postgresql"] {
+        programs.add_tree(archive, folder)?;
+    }
     // The libraries' own loader, should they be newer than the lab's.
     programs.add_loader(archive)?;
     for (path, content) in [
-        ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/:/bin/sh\npostgres:x:70:70:postgres:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        ),
+        ("etc/group", "root:x:0:\npostgres:x:70:\nnogroup:x:65534:\n"),
         ("lab/web/index.html", "hello\n"),
     ] {
         archive.put(path, Node::File { mode: 0o644, content: content.into() });

@@ -47,6 +47,12 @@ impl Kernel {
         Self::at(wanted, &folder)
     }
 
+    /// The release, as `uname -r` says it; its name for one that the user gave.
+    pub(crate) fn release(&self) -> String {
+        let folder = self.modules.as_ref().and_then(|modules| modules.file_name());
+        folder.map_or_else(|| self.name.clone(), |release| release.to_string_lossy().into_owned())
+    }
+
     fn at(series: &str, folder: &Path) -> Result<Self> {
         let release = fs::read_to_string(folder.join("release")).context("reading the kernel's release")?;
         let modules = folder.join("usr/lib/modules").join(&release);

@@ -12,6 +12,7 @@ pub(crate) mod debian;
 pub(crate) mod image;
 pub(crate) mod kernel;
 pub(crate) mod live;
+pub(crate) mod matrix;
 pub(crate) mod programs;
 pub(crate) mod qemu;
 pub(crate) mod rig;

@@ -110,6 +110,28 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "recover",
+        about: "without a BPF file system, what happens between two agents is read from the kernel's log: each number is told exactly once, and after a kill none twice",
+        boots: &[Boot {
+            name: "log",
+            scenario: "recover",
+            source: "auto",
+            kernel: "audit_backlog_limit=8192",
+            limit: LONG,
+        }],
+    },
+    Suite {
+        name: "faults",
+        about: "a ring of a page, an audit socket of 4 KiB, an audit backlog of 3, a queue of 1, a state directory that is read-only or full: nothing dies, counted and named as lost is provoked",
+        boots: &[Boot {
+            name: "least",
+            scenario: "faults",
+            source: "each",
+            kernel: "audit_backlog_limit=8192",
+            limit: LONG,
+        }],
+    },
+    Suite {
         name: "identity",
         about: "denials in containers of every layout, by runc and crun, are told as theirs, whatever became of them",
         boots: &[
@@ -138,8 +160,11 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "kubernetes",
-        about: "containers that run as their pods asked, and others that do not: metrics and Events, exactly",
-        boots: &[Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT }],
+        about: "containers that run as their pods asked, others that do not, and what they are denied: metrics and Events, exactly",
+        boots: &[
+            Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT },
+            Boot { name: "denials", scenario: "denials", source: "auto", kernel: "", limit: LIMIT },
+        ],
     },
     Suite {
         name: "sre",

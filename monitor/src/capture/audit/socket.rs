@@ -22,6 +22,9 @@ const READLOG: u32 = 1;
 /// buses write; and the AppArmor types 1500 to 1507 that libaudit reserves.
 const WANTED: [u16; 10] = [1400, 1107, 1500, 1501, 1502, 1503, 1504, 1505, 1506, 1507];
 
+/// Of a socket that is only tried.
+const TRIAL_BUFFER: usize = 4096;
+
 /// Why there is no audit stream.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -61,6 +64,11 @@ pub(super) fn open(buffer: usize) -> Result<OwnedFd, OpenError> {
         return open_here(buffer);
     }
     netns::in_initial(move || open_here(buffer)).map_err(OpenError::OtherNetns)?
+}
+
+/// Opens and closes one: whether there can be an audit source here.
+pub fn try_out() -> Result<(), OpenError> {
+    open(TRIAL_BUFFER).map(drop)
 }
 
 fn open_here(buffer: usize) -> Result<OwnedFd, OpenError> {

@@ -10,6 +10,7 @@ use nix::sys::socket::{NetlinkAddr, recvfrom};
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{self, OpenError};
+use super::status;
 use crate::capture::{Batch, Outlet, Source};
 use crate::ledger::{Ledger, Loss};
 use crate::sys;
@@ -49,6 +50,7 @@ impl AuditStream {
                 ledger.set_lost(Loss::SocketFull, u64::from(drops));
             }
         }));
+        status::watch(ledger);
         ledger.source_up(Source::Audit);
         Ok(Self { socket })
     }

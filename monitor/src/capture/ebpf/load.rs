@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::links::FdLink;
-use aya::programs::{FEntry, FExit, KProbe, ProgramError, ProgramFd, RawTracePoint};
+use aya::programs::{FEntry, FExit, KProbe, Program, ProgramError, ProgramFd, RawTracePoint};
 use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
@@ -41,6 +41,8 @@ const EVENT_ANCHORS: [(&str, &str, u32, &str); 3] = [
     ("common_lsm_audit_spare1", "event-spare1-link", 1, "common_lsm_audit_fexit1"),
     (EVENT_ANCHOR, "event-link", 0, "common_lsm_audit_fexit"),
 ];
+/// The same by kprobes: at its entry and at its return.
+const EVENT_KPROBES: [&str; 2] = ["common_lsm_audit_kprobe", "common_lsm_audit_kretprobe"];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/aa-monitor.bpf.o"));
 
@@ -109,6 +111,13 @@ pub(super) struct Loaded {
     pub(super) adopted: bool,
     /// Whether the programs stay attached after it.
     pub(super) pinned: bool,
+}
+
+/// Loads and attaches the programs beside whatever runs, and takes them back: which hooks an agent would have.
+pub fn try_out(cgroups: Hierarchy) -> Result<Vec<Hook>, LoadError> {
+    let ring_bytes = ring_size(0);
+    let options = EbpfOptions { ring_bytes, attach: Attach::Auto, cgroups, log: false, pin_dir: None };
+    unpinned(&Kernel::read(cgroups)?, &options).map(|loaded| loaded.hooks)
 }
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
@@ -199,6 +208,24 @@ fn identity_hooks(object: &mut Object, kernel: &Kernel, attach: Attach) -> Vec<H
     hooks
 }
 
+/// Detaches what tells of violations, before what tells of their stamps: a violation without its stamp could not
+/// be recognised in the audit stream, nor in a log by the next agent, and would be counted twice.
+pub(super) fn detach_events(object: &mut Object) {
+    let names = EVENT_ANCHORS.iter().map(|(name, ..)| *name).chain(EVENT_KPROBES);
+    for name in names {
+        let ended = match object.program_mut(name) {
+            Some(Program::FExit(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            Some(_) | None => Ok(()),
+        };
+        match ended {
+            // Of the two ways, the other was taken.
+            Ok(()) | Err(ProgramError::NotLoaded) => {}
+            Err(error) => tracing::debug!(%error, name, "cannot be unloaded; its end detaches it"),
+        }
+    }
+}
+
 /// The programs attached for as long as this agent runs, in whichever way this kernel can.
 fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let mut object = kernel.object(options, &[])?;
@@ -281,11 +308,11 @@ fn pinned_with(
             attached.pin(pins.path(link))?;
         }
     }
-    let anchor = FExit::from_pin(&anchor_pin).context("opening the anchor")?;
+    let anchor = sys::open_pin(&anchor_pin).context("opening the anchor")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
     hooks.extend([hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)]);
     Ok(Loaded {
-        attached: vec![anchor.fd()?.as_fd().try_clone_to_owned()?],
+        attached: vec![anchor],
         object,
         hooks,
         stamps: true,
@@ -332,8 +359,8 @@ const EVENT_WAYS: [Way; 2] = [
     }),
     // The return first: an entry without a return would leave its note behind.
     (Attached::Kprobe, |object, _| {
-        kprobe(object, "common_lsm_audit_kretprobe", EVENT_HOOK)?;
-        kprobe(object, "common_lsm_audit_kprobe", EVENT_HOOK)
+        let [entry, end] = EVENT_KPROBES;
+        both_kprobes(object, entry, end, EVENT_HOOK)
     }),
 ];
 
@@ -449,7 +476,7 @@ fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), Program
 
 fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, ProgramError>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     object.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
 }

@@ -7,6 +7,6 @@ mod pins;
 mod reader;
 mod ring;
 
-pub use load::{Attach, EbpfOptions, LoadError};
+pub use load::{Attach, EbpfOptions, LoadError, try_out};
 pub use pins::{PinsError, detach};
 pub use ring::Ebpf;

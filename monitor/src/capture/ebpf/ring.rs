@@ -105,6 +105,9 @@ impl Ebpf {
             }
             wait(&watched, &mut ring, &to, &stop).await?;
         }
+        if !pinned {
+            load::detach_events(&mut object);
+        }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);
         let end = pinned.then(|| ring.reader.newest());
@@ -317,6 +320,7 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
         ledger.set_seen(read(counter::SEEN));
         ledger.set_rescued(read(counter::RESCUED));
         ledger.identity().set_missed_in_kernel(read(counter::CGROUPS_LOST));
+        ledger.identity().set_targets_missed(read(counter::TARGETS_FULL));
     }));
     Ok(())
 }

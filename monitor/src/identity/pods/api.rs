@@ -78,6 +78,16 @@ struct Bookmark {
     metadata: Metadata,
 }
 
+fn pods_of(node: &str) -> String {
+    format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")
+}
+
+/// How many pods `node`, a valid name, has.
+pub(super) async fn count(client: &kube::Client, node: &str) -> Result<usize, Failure> {
+    let list: List = get_json(client, &format!("{}&resourceVersion=0", pods_of(node))).await?;
+    Ok(list.items.unwrap_or_default().len())
+}
+
 /// The watch of one node's pods.
 pub(super) struct Watch {
     client: kube::Client,
@@ -91,7 +101,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Of the pods on `node`, a valid name.
     pub(super) fn new(client: kube::Client, node: &str, pods: Arc<Pods>) -> Self {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+        let path = pods_of(node);
         let report = Report::new(Source::Api, Arc::clone(&pods));
         Self { client, path, pods, report, bookmarks: false }
     }

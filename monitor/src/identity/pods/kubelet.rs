@@ -22,6 +22,11 @@ struct List {
     items: Option<Vec<KubePod>>,
 }
 
+/// How many pods there are.
+pub(super) async fn count(client: &kube::Client) -> Result<usize, Failure> {
+    get_json::<List>(client, "/pods").await.map(|list| list.items.unwrap_or_default().len())
+}
+
 /// Runs until it is dropped. `client` asks the kubelet, not the API server.
 pub(super) async fn run(client: kube::Client, pods: Arc<Pods>) {
     let mut report = Report::new(Source::Kubelet, Arc::clone(&pods));

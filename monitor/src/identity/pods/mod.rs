@@ -9,6 +9,7 @@ pub mod client;
 pub mod index;
 mod kube_pod;
 mod kubelet;
+mod kubelet_client;
 mod lines;
 pub mod node_name;
 mod read;
@@ -25,7 +26,8 @@ use tokio::sync::{Notify, watch};
 
 use self::index::{Index, Limits, Named};
 pub use self::kube_pod::{AppArmorRef, ContainerKind, ContainerState, KubeContainer, KubePod};
-pub use self::start::{Options, start};
+pub use self::kubelet_client::Trust;
+pub use self::start::{Options, start, try_out};
 use super::naming::Waits;
 
 /// Where the pods come from.

@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::config::AuthInfo;
 use tokio::time::interval;
 
 use super::index::Limits;
+use super::kubelet_client::{self, Trust};
 use super::{Pods, Source, api, client, kubelet, node_name, now};
 
 /// How often what is gone for too long is forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
-
-/// Where a pod finds its service account's token. It is read again every minute: it rotates.
-const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// What the pods are asked for by.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +25,8 @@ pub struct Options {
     pub kubeconfig: Option<PathBuf>,
     /// Where the kubelet is, if it was said.
     pub kubelet_url: Option<String>,
+    /// How the kubelet is known to be the kubelet.
+    pub kubelet_trust: Trust,
     /// How much is kept.
     pub limits: Limits,
 }
@@ -65,26 +64,26 @@ async fn fill(source: Source, options: &Options, pods: &Arc<Pods>) -> anyhow::Re
             api::Watch::new(client, &node, Arc::clone(pods)).run().await;
         }
         Source::Kubelet => {
-            let url = options.kubelet_url.clone().unwrap_or_else(|| format!("https://{node}:10250"));
-            let client = kubelet_client(&url)?;
-            kubelet::run(client, Arc::clone(pods)).await;
+            kubelet::run(kubelet_at(&node, options)?, Arc::clone(pods)).await;
         }
     }
     Ok(())
 }
 
-/// A client of the kubelet at `url`.
-///
-/// A kubelet's certificate is its own work unless the cluster was set up otherwise, so it is not verified, as
-/// the API server itself does not verify it by default. The token goes to whoever answers on this node's own
-/// address; the kubelet could read it from the pod anyway.
-fn kubelet_client(url: &str) -> anyhow::Result<kube::Client> {
-    let what = || format!("{url} is no kubelet's address");
-    let mut config = kube::Config::new(url.parse().with_context(what)?);
-    config.accept_invalid_certs = true;
-    config.default_retry = false;
-    if std::path::Path::new(TOKEN_FILE).exists() {
-        config.auth_info = AuthInfo { token_file: Some(TOKEN_FILE.to_owned()), ..AuthInfo::default() };
-    }
-    kube::Client::try_from(config).with_context(what)
+/// Asks the source once, for this node's pods: the node's name, and how many there are.
+pub async fn try_out(options: &Options) -> anyhow::Result<(String, usize)> {
+    let node = node_name::find(options.node_name.as_deref()).map_err(anyhow::Error::msg)?;
+    let count = match options.source.context("there is no source of pods")? {
+        Source::Api => {
+            let client = client::connect(options.kubeconfig.as_deref()).await?;
+            api::count(&client, &node).await
+        }
+        Source::Kubelet => kubelet::count(&kubelet_at(&node, options)?).await,
+    };
+    Ok((node, count?))
+}
+
+fn kubelet_at(node: &str, options: &Options) -> anyhow::Result<kube::Client> {
+    let url = options.kubelet_url.clone().unwrap_or_else(|| format!("https://{node}:10250"));
+    kubelet_client::client(&url, &options.kubelet_trust)
 }

@@ -6,14 +6,15 @@ use super::{counters, gauges, names};
 use crate::capture::Source;
 use crate::identity::counts::Evicted;
 use crate::identity::{How, Unknown};
-use crate::ledger::{Attached, Ledger, Loss};
+use crate::ledger::{Attached, AuditStatus, Ledger, Loss, StateFailure};
 use crate::node;
 use crate::output::kube_events::{KubeEvents, Tally};
 
-/// The ledger's books; call [`Ledger::refresh`] before.
+/// The ledger's books; call [`Ledger::before_scrape`] before.
 pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
     let hooks = ledger.hooks();
     let identity = ledger.identity();
+    let audit = ledger.audit_status();
     let [live, gone] = identity.known();
     let up = |source| f64::from(u8::from(ledger.source_state(source).is_ok()));
     vec![
@@ -32,6 +33,17 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
                 let labels = vec![("source", source.as_str()), ("stage", stage), ("reason", reason)];
                 (labels, ledger.lost_total(loss) as f64)
             }),
+        ),
+        counters(names::RECOVERED, [(vec![], ledger.recovered_total() as f64)]),
+        gauges(names::AUDIT_READABLE, [(vec![], f64::from(u8::from(audit.is_some())))]),
+        gauges(names::AUDIT_BACKLOG, audit.map(|AuditStatus { backlog, .. }| (vec![], f64::from(backlog)))),
+        gauges(
+            names::AUDIT_BACKLOG_LIMIT,
+            audit.map(|AuditStatus { backlog_limit, .. }| (vec![], f64::from(backlog_limit))),
+        ),
+        counters(
+            names::STATE_FAILED,
+            StateFailure::ALL.map(|what| (vec![("what", what.as_str())], ledger.state_failures(what) as f64)),
         ),
         gauges(
             names::HOOK_ATTACHED,
@@ -58,6 +70,7 @@ pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
             Evicted::ALL.map(|why| (vec![("reason", why.as_str())], identity.evicted(why) as f64)),
         ),
         counters(names::CGROUPS_MISSED, [(vec![], identity.missed_total() as f64)]),
+        counters(names::TARGETS_MISSED, [(vec![], identity.targets_missed() as f64)]),
         counters(names::CGROUP_WALKS, [(vec![], identity.walks() as f64)]),
         gauges(
             names::BUILD_INFO,

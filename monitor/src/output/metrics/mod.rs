@@ -130,7 +130,7 @@ impl Metrics {
 
     /// The metrics as text of exposition format 0.0.4.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
-        self.ledger.refresh();
+        self.ledger.before_scrape();
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));

@@ -82,6 +82,26 @@ pub(super) const LOST: Name = name(
     "aa_monitor_events_lost_total",
     "Records that were lost, by where and why. What stages merge and output lost is in the event metrics all the same.",
 );
+pub(super) const RECOVERED: Name = name(
+    "aa_monitor_events_recovered_total",
+    "Events of a time when no agent ran, read from a log at the start. They are in the event metrics.",
+);
+pub(super) const AUDIT_READABLE: Name = name(
+    "aa_monitor_audit_status_readable",
+    "1 if the kernel's audit may be asked how many records it has lost, otherwise 0.",
+);
+pub(super) const AUDIT_BACKLOG: Name = name(
+    "aa_monitor_audit_backlog",
+    "Records of all kinds that wait for the kernel's audit thread; absent where that may not be asked.",
+);
+pub(super) const AUDIT_BACKLOG_LIMIT: Name = name(
+    "aa_monitor_audit_backlog_limit",
+    "How many may wait before the kernel's audit loses records, 0 for no limit; absent where that may not be asked.",
+);
+pub(super) const STATE_FAILED: Name = name(
+    "aa_monitor_state_failures_total",
+    "Times that something in the state directory could not be read or written, but for the history.",
+);
 pub(super) const HOOK_ATTACHED: Name =
     name("aa_monitor_hook_attached", "1 if the kernel function is hooked, and how; 0 if it is not.");
 pub(super) const LATENCY: Name = name(
@@ -107,6 +127,10 @@ pub(super) const CGROUPS_EVICTED: Name = name(
 pub(super) const CGROUPS_MISSED: Name = name(
     "aa_monitor_identity_missed_total",
     "Cgroups that were made or removed and whose record was dropped. They are looked up in the tree.",
+);
+pub(super) const TARGETS_MISSED: Name = name(
+    "aa_monitor_identity_targets_missed_total",
+    "Signals and ptrace checks, allowed ones too, whose target there was no room to note: a violation among them has no known victim.",
 );
 pub(super) const CGROUP_WALKS: Name =
     name("aa_monitor_identity_walks_total", "Walks through the cgroup tree.");

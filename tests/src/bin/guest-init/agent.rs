@@ -26,9 +26,8 @@ const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 const UP: &str = "aa_monitor_source_up";
 
 /// What the chart's container may do beside what every process may: numbers of linux/capability.h, and why.
-const CAPABILITIES: [(u8, &str); 5] = [
+const CAPABILITIES: [(u8, &str); 4] = [
     (19, "SYS_PTRACE: the processes of others"),
-    (24, "SYS_RESOURCE: locked memory for maps before 5.11"),
     (37, "AUDIT_READ: the audit stream"),
     (38, "PERFMON: reading kernel memory in BPF programs"),
     (39, "BPF: loading programs"),
@@ -53,6 +52,34 @@ fn drop_capabilities() -> io::Result<()> {
     Ok(())
 }
 
+/// A command of the agent's, as the chart's container has it.
+fn in_cluster(word: &str, kubeconfig: &str, node: &str) -> Result<Command> {
+    const KUBECONFIG: &str = "/tmp/kubeconfig";
+    std::fs::write(KUBECONFIG, kubeconfig).with_context(|| format!("writing {KUBECONFIG}"))?;
+    let mut command = Command::new("/bin/aa-monitor");
+    command
+        .args([word, "--listen", &format!("0.0.0.0:{PORT}")])
+        .env("KUBECONFIG", KUBECONFIG)
+        .env("NODE_NAME", node)
+        .stdin(Stdio::null());
+    #[expect(unsafe_code, reason = "what root's exec gives is limited by the task itself")]
+    // SAFETY: the closure makes system calls and nothing else.
+    unsafe {
+        command.pre_exec(drop_capabilities);
+    }
+    Ok(command)
+}
+
+/// `aa-monitor check` in the agent's place: fails with every line that is not well.
+pub(crate) fn check_in_cluster(kubeconfig: &str, node: &str) -> Result<()> {
+    let end = in_cluster("check", kubeconfig, node)?.output().context("starting aa-monitor check")?;
+    let text = String::from_utf8_lossy(&end.stdout);
+    keep("check.txt", &text);
+    let bad: Vec<_> = text.lines().filter(|line| !line.starts_with("ok ")).collect();
+    ensure!(end.status.success() && bad.is_empty() && !text.is_empty(), "{}: {bad:?}", end.status);
+    Ok(())
+}
+
 /// A running agent.
 #[derive(Debug)]
 pub(crate) struct Agent(Child);
@@ -65,11 +92,20 @@ impl Agent {
 
     /// Starts this program as the agent, with these arguments too. Several agents in turn share one log.
     pub(crate) fn start_as(program: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(program, EVENTS, source, arguments)
+    }
+
+    /// Starts the agent with JSON events in another file.
+    pub(crate) fn start_printing_to(events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn("/bin/aa-monitor", events, source, arguments)
+    }
+
+    fn spawn(program: &str, events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
         let log = File::options().append(true).create(true).open(LOG);
         let log = log.with_context(|| format!("opening {LOG}"))?;
         let child = Command::new(program)
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}"), "--source", source])
-            .args(["--output", "json", "--output-file", EVENTS])
+            .args(["--output", "json", "--output-file", events])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -96,26 +132,11 @@ impl Agent {
     }
 
     /// Starts the agent as the chart does: told of an API server and of its node's name, with the capabilities of
-    /// [`CAPABILITIES`] and no others; with these arguments too.
+    /// [`CAPABILITIES`] and no others.
     pub(crate) fn start_in_cluster(kubeconfig: &str, node: &str, arguments: &[&str]) -> Result<Self> {
-        const KUBECONFIG: &str = "/tmp/kubeconfig";
-        std::fs::write(KUBECONFIG, kubeconfig).with_context(|| format!("writing {KUBECONFIG}"))?;
         let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
-        let mut command = Command::new("/bin/aa-monitor");
-        command
-            .args(["run", "--listen", &format!("0.0.0.0:{PORT}")])
-            .args(["--allowed-profiles", "strict=runtime/default"])
-            .args(arguments)
-            .env("KUBECONFIG", KUBECONFIG)
-            .env("NODE_NAME", node)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        #[expect(unsafe_code, reason = "what root's exec gives is limited by the task itself")]
-        // SAFETY: the closure makes system calls and nothing else.
-        unsafe {
-            command.pre_exec(drop_capabilities);
-        }
+        let mut command = in_cluster("run", kubeconfig, node)?;
+        command.args(arguments).stdout(log.try_clone()?).stderr(log);
         Ok(Self(command.spawn().context("starting the agent")?))
     }
 
@@ -191,6 +212,14 @@ impl Agent {
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.0.kill().context("killing the agent")?;
         self.0.wait().map(drop).context("waiting for the agent")
+    }
+
+    /// Fails unless the agents so far have said one line with all of these parts.
+    pub(crate) fn has_said(parts: &[&str]) -> Result<()> {
+        let log = std::fs::read_to_string(LOG).with_context(|| format!("reading {LOG}"))?;
+        let said = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(said, "no line with all of {parts:?}");
+        Ok(())
     }
 
     /// Hands what the agent said to the host.

@@ -1,7 +1,7 @@
 //! Scenario `authors`: the loop of a profile's author, for real programs. Each runs under a complain-mode
-//! profile that grants nothing, its rules are suggested by the running agent, loaded in enforce mode under
-//! another name, and it runs again: it works, and nothing is reported any more. Then it does something else,
-//! which is refused.
+//! profile that grants nothing, and under what the running agent suggests of that, until nothing is missing. The
+//! rules are loaded in enforce mode under another name, and it runs again: it works, and nothing is reported any
+//! more. Then it does something else, which is refused.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -23,6 +23,9 @@ use programs::PROGRAMS;
 
 /// Longer than a record of the audit stream waits for its partner.
 const SETTLE: Duration = Duration::from_secs(4);
+/// In the first, programs are executed by no rule, and the kernel says little of what such do; the second shows
+/// the rest.
+const ROUNDS: usize = 2;
 /// What `suggest` ends with when something is missing.
 const MISSING: i32 = 2;
 
@@ -32,15 +35,25 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     agent.wait_ready()?;
     agent.wait_sources([true, true])?;
     let mut server = programs::prepare()?;
-    for (name, script) in PROGRAMS {
-        let name = learn(name);
-        load(&format!("abi <abi/3.0>,\nprofile {name} flags=(complain) {{\n}}\n"))?;
-        // Twice: of a name that changes, one sample is not told from a name that does not.
-        report.check(&format!("{name} works"), run(&name, script).and_then(|()| run(&name, script)));
-    }
-    thread::sleep(SETTLE);
     for (name, _) in PROGRAMS {
-        report.check(&format!("what {name} needs is suggested and loads"), suggested(name));
+        load(&format!("abi <abi/3.0>,\nprofile {} flags=(complain) {{\n}}\n", learn(name)))?;
+    }
+    for round in 1..=ROUNDS {
+        for (name, script) in PROGRAMS {
+            // Twice: of a name that changes, one sample is not told from a name that does not.
+            let twice = run(&learn(name), script).and_then(|()| run(&learn(name), script));
+            report.check(&format!("{} works, round {round}", learn(name)), twice);
+        }
+        thread::sleep(SETTLE);
+        for (name, _) in PROGRAMS {
+            report.check(
+                &format!("what {name} needs is suggested and loads, round {round}"),
+                learnt(name, round),
+            );
+        }
+    }
+    for (name, _) in PROGRAMS {
+        report.check(&format!("what {name} needs is loaded to be enforced"), decided(name));
     }
     for (name, script) in PROGRAMS {
         report.check(&format!("{} works", enforce(name)), run(&enforce(name), script));
@@ -88,14 +101,28 @@ fn suggest(arguments: &[&str]) -> Result<Output> {
     ask(&[&["suggest", "--abi", "3.0", "--format", "profile"], arguments].concat())
 }
 
-/// Asks the agent for the rules of a program, and loads them to be enforced.
-fn suggested(program: &str) -> Result<()> {
-    let answer = suggest(&["--profile", &learn(program)])?;
+fn source(program: &str) -> String {
+    format!("/tmp/{program}.profile")
+}
+
+/// Asks the agent for the rules of a program, and loads them in complain mode.
+fn learnt(program: &str, round: usize) -> Result<()> {
+    let answer = suggest(&["--complain", "--profile", &learn(program)])?;
     let text = String::from_utf8(answer.stdout).context("the suggestion is no text")?;
-    keep(&format!("{program}.profile"), &text);
+    keep(&format!("{program}-{round}.profile"), &text);
     let said = String::from_utf8_lossy(&answer.stderr);
     ensure!(answer.status.code() == Some(MISSING), "{}: {said}", answer.status);
-    load(&text.replace(&learn(program), &enforce(program)))
+    fs::write(source(program), &text)?;
+    confined::change_policy("--replace", &source(program))
+}
+
+/// All that was seen is in the profile by now, and loads to be enforced.
+fn decided(program: &str) -> Result<()> {
+    let answer = suggest(&["--profile", &learn(program), "--profile-file", &source(program)])?;
+    let said = String::from_utf8_lossy(&answer.stderr);
+    ensure!(answer.status.success(), "something is missing: {}: {said}", answer.status);
+    let text = fs::read_to_string(source(program))?;
+    load(&text.replace(&learn(program), &enforce(program)).replace("flags=(complain) ", ""))
 }
 
 /// The lab's secret is what no program asked for.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aa_monitor_tests::acts::ENFORCE;
@@ -26,13 +27,13 @@ const TIMES: u64 = 3;
 /// Processes that exit at once, each with one denial.
 const SWARM: u64 = 10_000;
 /// Cgroups of containers that come and go, each with two denials.
-const STORM: usize = 200;
+const STORM: usize = 500;
 /// Denials of each of two containers while process ids are used again.
 const REUSE: u64 = 600;
 const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// How a container's cgroup is laid out: `{pod}` with dashes, `{_}` with underscores, `{id}`.
-const LAYOUTS: [(&str, &str, &str, bool); 7] = [
+const LAYOUTS: [(&str, &str, &str, bool); 6] = [
     ("cgroupfs", "runc", "/kubepods/burstable/pod{pod}/{id}", true),
     (
         "systemd",
@@ -44,7 +45,6 @@ const LAYOUTS: [(&str, &str, &str, bool); 7] = [
     ("crun", "crun", "/kubepods/besteffort/pod{pod}/{id}", true),
     ("docker", "runc", "/docker/{id}", false),
     ("kind", "runc", "/docker/{node}/kubelet/kubepods/besteffort/pod{pod}/{id}", true),
-    ("restarted", "runc", "/kubepods/burstable/pod{pod}/{id}", true),
 ];
 const NODE: &str = "feedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeedfeed";
 
@@ -66,17 +66,23 @@ struct Wants {
 impl Wants {
     /// A new container: its id, its pod's UID and its file.
     fn container(&mut self, in_pod: bool, times: u64) -> Result<(String, String, String)> {
+        // UIDs whose last digits are alike.
+        let pod = format!("{:08x}-2a4b-4c5d-9e6f-7a8b9c0d1e2f", self.made + 1);
+        let (id, file) = self.one_of(in_pod.then_some(&*pod), times)?;
+        Ok((id, pod, file))
+    }
+
+    /// A new container of this pod: its id and its file.
+    fn one_of(&mut self, pod: Option<&str>, times: u64) -> Result<(String, String)> {
         self.made += 1;
         let number = self.made;
-        // Ids whose first digits are alike, and UIDs whose last ones are.
-        let id = format!("{:0>48}{number:016x}", "c0ffee");
-        let pod = format!("{number:08x}-2a4b-4c5d-9e6f-7a8b9c0d1e2f");
+        let id = id_of(number);
         let file = format!("/lab/for/{number}");
         fs::create_dir_all("/lab/for")?;
         fs::write(&file, "not for everyone\n").context("writing a file to be denied")?;
-        let want = Want { container: Some(id.clone()), pod: in_pod.then(|| pod.clone()), times };
+        let want = Want { container: Some(id.clone()), pod: pod.map(str::to_owned), times };
         self.by_file.insert(file.clone(), want);
-        Ok((id, pod, file))
+        Ok((id, file))
     }
 
     fn total(&self) -> u64 {
@@ -101,11 +107,15 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     for (name, runtime, layout, in_pod) in LAYOUTS {
         report.check(&format!("container {name} runs"), container(&mut wants, name, runtime, layout, in_pod));
     }
+    report.check("a container restarts and dies", restarted(&mut wants));
     report.check("nested cgroups", nested(&mut wants));
     report.check("a process of the host", host(&mut wants));
     let signals = signals(&mut wants);
     let pids = signals.as_ref().ok().copied();
     report.check("signals and a trace are denied by the victim", signals.map(drop));
+    let killed = runc_kill(&mut wants);
+    let stays = killed.as_ref().ok().copied();
+    report.check("runc kill is denied by the victim", killed.map(drop));
     report.check("containers come and go", storm(&mut wants));
     report.check("processes exit at once", swarm(&mut wants));
     report.check("process ids are used again", reuse(&mut wants));
@@ -119,12 +129,17 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
         events.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("reading an event")?;
     keep("events.json", &some(&events));
     judge(report, &wants, &events, exact);
-    if let Some([victim, sender]) = pids {
-        report.check("victims and senders", judge_signals(&events, victim, sender, exact));
+    if let (Some([victim, sender]), Some(stays)) = (pids, stays) {
+        report.check("victims and senders", judge_signals(&events, [victim, sender, stays], exact));
     }
     report.check("the agent's own numbers", judge_metrics(&samples, &events, exact));
     Agent::say_log();
     Ok(())
+}
+
+/// Ids whose first digits are alike.
+fn id_of(number: u64) -> String {
+    format!("{:0>48}{number:016x}", "c0ffee")
 }
 
 fn path(layout: &str, id: &str, pod: &str) -> String {
@@ -143,6 +158,19 @@ fn container(wants: &mut Wants, name: &str, runtime: &str, layout: &str, in_pod:
     container.finish()
 }
 
+/// A container dies, and another takes its place in the pod; it dies, too.
+fn restarted(wants: &mut Wants) -> Result<()> {
+    let (first, pod, file) = wants.container(true, TIMES)?;
+    let (second, second_file) = wants.one_of(Some(&pod), TIMES)?;
+    for (id, file) in [(first, file), (second, second_file)] {
+        let cgroup = path(LAYOUTS[0].2, &id, &pod);
+        let container = Oci { runtime: "runc", name: "restarted", cgroup: &cgroup };
+        container.create(ENFORCE, &file, &["--times", "3", "open", &file])?;
+        container.finish()?;
+    }
+    Ok(())
+}
+
 /// What a container makes below its own cgroup is its own.
 fn nested(wants: &mut Wants) -> Result<()> {
     let (id, pod, file) = wants.container(true, TIMES)?;
@@ -159,8 +187,8 @@ fn host(wants: &mut Wants) -> Result<()> {
 }
 
 /// Records of the acts below: the host's signal (`receive`), the container's signal and trace, each by both
-/// sides (`send`, `receive`, `trace`, `tracedby`).
-const SIGNALS: u64 = 1 + 2 + 2;
+/// sides (`send`, `receive`, `trace`, `tracedby`), and the runtime's signal (`receive`).
+const SIGNALS: u64 = 1 + 2 + 2 + 1;
 
 /// A container that nobody may signal or trace, and two who try. Numbers of the containers.
 fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
@@ -169,12 +197,7 @@ fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
     let folder = oci::make(&path(LAYOUTS[0].2, &id, &pod))?;
     let mut child = oci::start_in(&folder, ENFORCE, &["pause", "3600"])?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    // It is confined once it is the program.
-    let start = Instant::now();
-    let label = format!("/proc/{pid}/attr/apparmor/current");
-    while !fs::read_to_string(&label)?.starts_with(ENFORCE) {
-        ensure!(start.elapsed() < END_LIMIT, "the victim is not confined");
-    }
+    until_confined(pid)?;
     ensure!(kill(pid, Signal::SIGUSR1).is_err(), "the victim let itself be signalled");
     let (id, pod, _) = wants.container(true, 0)?;
     let sender = wants.made;
@@ -182,13 +205,46 @@ fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
     for act in ["signal", "ptrace"] {
         oci::run_in(&from, ENFORCE, &[act, &pid.to_string()])?;
     }
-    // The kernel's own signal is not mediated; nothing else would reach it.
-    let end = folder.join("cgroup.kill");
-    if end.exists() {
-        fs::write(end, "1").context("ending the victim")?;
+    if end_all(&folder)? {
         child.wait()?;
     }
     Ok([victim, sender])
+}
+
+/// The runtime itself is not let through by the profile of the container that it shall stop: the commonest
+/// denial of this kind. The number of the container.
+fn runc_kill(wants: &mut Wants) -> Result<u64> {
+    let (id, pod, file) = wants.container(true, 0)?;
+    let number = wants.made;
+    let cgroup = path(LAYOUTS[0].2, &id, &pod);
+    let container = Oci { runtime: "runc", name: "stays", cgroup: &cgroup };
+    container.create(ENFORCE, &file, &["pause", "3600"])?;
+    container.call(&["start", container.name])?;
+    until_confined(container.pid()?)?;
+    ensure!(container.call(&["kill", container.name, "TERM"]).is_err(), "runc could end the container");
+    end_all(&oci::cgroups().join(cgroup.trim_start_matches('/')))?;
+    Ok(number)
+}
+
+/// A process is confined once it is the program.
+fn until_confined(pid: Pid) -> Result<()> {
+    let start = Instant::now();
+    let label = format!("/proc/{pid}/attr/apparmor/current");
+    while !fs::read_to_string(&label)?.starts_with(ENFORCE) {
+        ensure!(start.elapsed() < END_LIMIT, "{pid} is not confined");
+    }
+    Ok(())
+}
+
+/// Ends a cgroup's processes: the kernel's own signal is not mediated, and no other would reach them. Cgroup v1
+/// cannot (`false`); there they end with the machine.
+fn end_all(folder: &Path) -> Result<bool> {
+    let end = folder.join("cgroup.kill");
+    let can = end.exists();
+    if can {
+        fs::write(end, "1").with_context(|| format!("ending {}", folder.display()))?;
+    }
+    Ok(can)
 }
 
 /// Cgroups of containers are made and removed while their processes are denied; some are gone before their
@@ -278,12 +334,12 @@ fn agent_summary(attributed: u64, untold: u64) {
     keep("identity.txt", &format!("{attributed} events told whose, {untold} not told"));
 }
 
-fn judge_signals(events: &[Value], victim: u64, sender: u64, exact: bool) -> Result<()> {
-    let id = |number: u64| format!("{:0>48}{number:016x}", "c0ffee");
-    let (victim, sender) = (id(victim), id(sender));
-    let (victim, sender) = (Some(victim.as_str()), Some(sender.as_str()));
+fn judge_signals(events: &[Value], numbers: [u64; 3], exact: bool) -> Result<()> {
+    let [victim, sender, stays] = numbers.map(id_of);
+    let [victim, sender, stays] = [&victim, &sender, &stays].map(|id| Some(id.as_str()));
     let mut want: Vec<(&str, Option<&str>, Option<&str>)> = vec![
         ("receive", victim, None),
+        ("receive", stays, None),
         ("receive", victim, sender),
         ("send", sender, victim),
         ("trace", sender, victim),

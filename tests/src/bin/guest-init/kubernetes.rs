@@ -148,10 +148,15 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 
     let mut log = KernelLog::open()?;
     log.records()?;
-    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &[])?;
+    let green = agent::check_in_cluster(&server.kubeconfig(None), NODE);
+    report.check("check is green with the chart's capabilities", green);
+    let allowed = ["--allowed-profiles", "strict=runtime/default"];
+    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &allowed)?;
     agent.wait_ready()?;
     agent.wait_sources([true, true])?;
     report.check("the agent has the chart's capabilities and no others", agent.check_capabilities());
+    let green = agent::check_in_cluster(&server.kubeconfig(None), NODE);
+    report.check("check is green beside it", green);
 
     let mut series: BTreeSet<String> = CASES.iter().flat_map(series_of).collect();
     let mut events: BTreeSet<String> = CASES.iter().flat_map(events_of).collect();

@@ -16,12 +16,15 @@ mod console;
 mod containers;
 mod cost;
 mod counters;
+mod denials;
+mod faults;
 mod identity;
 mod kernel_log;
 mod kubernetes;
 mod machine;
 mod oci;
 mod records;
+mod recover;
 mod restart;
 mod shop;
 mod smoke;
@@ -73,8 +76,11 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "recover" => recover::play(report),
+        "faults" => faults::play(report),
         "shop" => shop::play(),
         "kubernetes" => kubernetes::play(report),
+        "denials" => denials::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),

@@ -47,8 +47,7 @@ impl Oci<'_> {
     /// Its process became a child of this one, the first, when the runtime that made it ended. The runtime is
     /// not asked: crun would send signal 0, which the container's profile denies.
     pub(crate) fn finish(&self) -> Result<()> {
-        let pid = fs::read_to_string(self.pid_file()).context("reading the pid of a container")?;
-        let pid = Pid::from_raw(pid.trim().parse().context("the pid of a container")?);
+        let pid = self.pid()?;
         self.call(&["start", self.name])?;
         let start = Instant::now();
         while waitpid(pid, Some(WaitPidFlag::WNOHANG)).context("waiting for a container")?
@@ -58,6 +57,12 @@ impl Oci<'_> {
             thread::sleep(Duration::from_millis(5));
         }
         self.call(&["delete", self.name]).map(drop)
+    }
+
+    /// Its first process, once it is created.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        let pid = fs::read_to_string(self.pid_file()).context("reading the pid of a container")?;
+        Ok(Pid::from_raw(pid.trim().parse().context("the pid of a container")?))
     }
 
     fn pid_file(&self) -> String {

@@ -20,7 +20,7 @@ use crate::counters::{LOST, equal};
 
 const CYCLES: u32 = 20;
 /// What the streams' files would be called.
-const PREFIXES: [&str; 2] = ["/lab/stream-a-", "/lab/stream-b-"];
+pub(crate) const PREFIXES: [&str; 2] = ["/lab/stream-a-", "/lab/stream-b-"];
 /// Between two violations of a stream.
 const PAUSE: &str = "4000";
 const STOP_STREAMS: &str = "/lab/granted/stop";
@@ -64,14 +64,7 @@ pub(crate) fn play(report: &mut Report, upgrade: bool) -> Result<()> {
         }
     }
     agent.wait_sources([true, true])?;
-    fs::write(STOP_STREAMS, "")?;
-    let mut provoked = Vec::new();
-    for stream in streams {
-        let end = stream.wait_with_output()?;
-        let said = String::from_utf8_lossy(&end.stdout).into_owned();
-        let count = said.lines().find_map(|line| line.strip_prefix("count: ")?.parse::<u64>().ok());
-        provoked.push(count.with_context(|| format!("a stream ended with {} and said {said}", end.status))?);
-    }
+    let provoked = stop(streams)?;
     let total: u64 = provoked.iter().sum();
     let told = settle(total)?;
     let (text, samples) = agent::metrics()?;
@@ -107,9 +100,23 @@ fn make_upgrade() -> Result<()> {
     std::io::Write::write_all(&mut bytes, b"another version").context("changing the copy")
 }
 
-fn stream(prefix: &str) -> Result<Child> {
+pub(crate) fn stream(prefix: &str) -> Result<Child> {
     let mut command = confined::command(ENFORCE, &["stream".into(), prefix.into(), PAUSE.into()]);
     command.stdout(Stdio::piped()).spawn().context("starting a stream")
+}
+
+/// Has the streams end; how many violations each has raised.
+pub(crate) fn stop(streams: Vec<Child>) -> Result<Vec<u64>> {
+    fs::write(STOP_STREAMS, "")?;
+    let counts = streams.into_iter().map(|stream| {
+        let end = stream.wait_with_output()?;
+        let said = String::from_utf8_lossy(&end.stdout).into_owned();
+        let count = said.lines().find_map(|line| line.strip_prefix("count: ")?.parse::<u64>().ok());
+        count.with_context(|| format!("a stream ended with {} and said {said}", end.status))
+    });
+    let counts = counts.collect();
+    fs::remove_file(STOP_STREAMS)?;
+    counts
 }
 
 fn second(first: &Agent) -> Result<()> {
@@ -121,7 +128,7 @@ fn second(first: &Agent) -> Result<()> {
 }
 
 /// How often each number was told, when all are or nothing is added any more.
-fn settle(total: u64) -> Result<BTreeMap<String, u32>> {
+pub(crate) fn settle(total: u64) -> Result<BTreeMap<String, u32>> {
     let start = Instant::now();
     let mut last = 0;
     loop {
@@ -135,7 +142,7 @@ fn settle(total: u64) -> Result<BTreeMap<String, u32>> {
     }
 }
 
-fn told() -> Result<BTreeMap<String, u32>> {
+pub(crate) fn told() -> Result<BTreeMap<String, u32>> {
     let text = fs::read_to_string(agent::EVENTS).context("reading the events")?;
     let mut told = BTreeMap::new();
     for line in text.lines() {
@@ -148,7 +155,7 @@ fn told() -> Result<BTreeMap<String, u32>> {
     Ok(told)
 }
 
-fn exactly_once(provoked: &[u64], told: &BTreeMap<String, u32>) -> Result<()> {
+pub(crate) fn exactly_once(provoked: &[u64], told: &BTreeMap<String, u32>) -> Result<()> {
     let all = PREFIXES.iter().zip(provoked);
     let names = all.flat_map(|(prefix, count)| (0..*count).map(move |number| format!("{prefix}{number}")));
     let missing: Vec<String> = names.filter(|name| !told.contains_key(name)).collect();

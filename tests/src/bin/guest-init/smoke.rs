@@ -39,6 +39,10 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
         return Ok(());
     }
     log.records()?;
+    if !auditing {
+        let line = ["source=audit", "this kernel has no audit (booted with audit=0", "boot with audit=1"];
+        report.check("it says why there is no audit", Agent::has_said(&line));
+    }
 
     let acts: Vec<Act> = acts::all().into_iter().filter(machine::supported).collect();
     report.check("profiles enforce and complain", perform(&acts, &victim));

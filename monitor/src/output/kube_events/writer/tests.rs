@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::capture::Source;
 use crate::identity::{Container, How, Identity, Pod};
 use crate::merge::{self, SeenBy};
 use crate::output::kube_events::{KubeEventsChoice, Tally};
@@ -48,7 +49,7 @@ impl Lab {
         let mut violation = Violation::new(Verdict::Denied, Class::File, Origin::Ebpf, operation.as_bytes());
         violation.profile = Some(b"web");
         violation.name = Some(b"/etc/shadow");
-        let seen_by = SeenBy { ebpf: true, audit: false };
+        let seen_by = SeenBy::only(Source::Ebpf);
         self.events.observe(&merge::Event { violation: &violation, seen_by, subject: &subject, peer: None });
     }
 
@@ -200,7 +201,7 @@ async fn when_the_agent_ends_the_last_counts_are_told() {
 async fn nothing_is_written_for_what_has_no_pod() {
     let lab = Lab::new();
     let violation = Violation::new(Verdict::Denied, Class::File, Origin::Ebpf, b"open");
-    lab.events.observe(&merge::Event::unresolved(&violation, SeenBy { ebpf: true, audit: false }));
+    lab.events.observe(&merge::Event::unresolved(&violation, SeenBy::only(Source::Ebpf)));
     lab.pass(MINUTE).await;
     assert!(lab.writes().is_empty());
     assert_eq!(lab.events.tally(), Tally::default());

@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// A name that makes a profile's, and what busybox's shell runs.
 pub(crate) type Program = (&'static str, &'static str);
 
-/// Each leaves its files where it found none, so that the second run does what the first one did.
-pub(crate) const PROGRAMS: [Program; 13] = [
+/// Nothing in them is left to chance (a reader that ends early has its writer killed now and then). Each leaves its files where it found none, so that the second run does what the first one did.
+pub(crate) const PROGRAMS: [Program; 15] = [
     (
         "files",
         "echo x > /tmp/w-file && cat < /tmp/w-file && mv /tmp/w-file /tmp/w-moved && ln /tmp/w-moved /tmp/w-link && rm /tmp/w-moved /tmp/w-link",
@@ -18,7 +18,7 @@ pub(crate) const PROGRAMS: [Program; 13] = [
     ("state", "cat /proc/self/status /proc/$$/stat > /dev/null"),
     (
         "bash",
-        "/usr/bin/bash -c '/usr/bin/seq 2000 | /usr/bin/sort -r | /usr/bin/head -n 3 | /usr/bin/wc -l > /tmp/w-lines' && test $(cat /tmp/w-lines) = 3",
+        "/usr/bin/bash -c '/usr/bin/seq 2000 | /usr/bin/sort -r | /usr/bin/tail -n 3 | /usr/bin/wc -l > /tmp/w-lines' && test $(cat /tmp/w-lines) = 3",
     ),
     (
         "tar",
@@ -56,6 +56,19 @@ pub(crate) const PROGRAMS: [Program; 13] = [
          r set k 42 > /dev/null && r get k | grep -q 42 && r save > /dev/null && r shutdown nosave; wait; rm -r /tmp/w-redis",
     ),
     (
+        "node",
+        "/usr/bin/node -e 'require(\"http\").get(\"http://127.0.0.1:8000/index.html\", answer => { let text = \"\"; \
+         answer.on(\"data\", part => text += part); answer.on(\"end\", () => process.exit(text.includes(\"hello\") ? 0 : 1)) })'",
+    ),
+    (
+        "postgres",
+        "q() { /usr/lib/postgresql/17/bin/psql -h /lab/pg -U postgres -Atc \"$1\"; }; \
+         /usr/bin/perl -e '$) = \"70 70\"; $( = 70; $< = $> = 70; exec @ARGV or die $!' /usr/lib/postgresql/17/bin/postgres -D /lab/pg -k /lab/pg -c listen_addresses= > /tmp/w-pg 2>&1 & p=$!; n=0; \
+         until q 'select 1' > /dev/null 2>&1; do n=$((n+1)); test $n -lt 60 || exit 1; sleep 1; done; \
+         q 'create table t(a int); insert into t values(41); update t set a = a + 1' > /dev/null && q 'select a from t' | grep -q 42 && q 'drop table t' > /dev/null; \
+         e=$?; kill -INT $p; wait; rm /tmp/w-pg; exit $e",
+    ),
+    (
         "nginx",
         "mkdir /tmp/w-nginx; /usr/sbin/nginx -c /lab/nginx.conf -e /tmp/w-nginx/log & n=0; \
          until wget -q -O /tmp/w-nginx/page http://127.0.0.1:8081/index.html; do n=$((n+1)); test $n -lt 60 || exit 1; sleep 1; done; \
@@ -73,9 +86,16 @@ http {
 }
 ";
 
+/// A folder of PostgreSQL's, which takes no root for its owner, and where it has what it shares.
+const DATABASE: &str = "mkdir -p /lab/pg /dev/shm && chmod 1777 /tmp /dev/shm && chown postgres:postgres /lab/pg && \
+    /usr/bin/perl -e '$) = \"70 70\"; $( = 70; $< = $> = 70; exec @ARGV or die $!' /usr/lib/postgresql/17/bin/initdb -D /lab/pg -A trust --no-locale --no-sync > /dev/null";
+
 /// Something to ask, by those that ask over HTTP; ended with the guest.
 pub(crate) fn prepare() -> Result<Child> {
     fs::write("/lab/nginx.conf", NGINX).context("writing nginx's configuration")?;
+    let made =
+        Command::new("/bin/busybox").args(["sh", "-c", DATABASE]).output().context("starting a shell")?;
+    ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr).trim());
     Command::new("/bin/busybox")
         .args(["httpd", "-f", "-p", "127.0.0.1:8000", "-h", "/lab/web"])
         .stdin(Stdio::null())
