@@ -51,7 +51,9 @@ pub(super) fn draw(panel: &Panel<'_>, svg: &mut Svg, inside: Area) {
         *height = if stacked { *height + value } else { height.max(*value) };
         most = most.max(*height);
     }
-    let ticks = ticks(most);
+    let bytes = panel.json["fieldConfig"]["defaults"]["unit"] == "bytes";
+    let unit = if bytes { f64::from(1 << 20) } else { 1.0 };
+    let ticks: Vec<f64> = ticks(most / unit).iter().map(|tick| tick * unit).collect();
     let top = ticks.last().copied().unwrap_or(1.0);
     let labels: Vec<_> = ticks.iter().map(|tick| panel.value(*tick)).collect();
     let left = labels.iter().map(|label| width(label, SMALL)).fold(0.0, f64::max) + 8.0;

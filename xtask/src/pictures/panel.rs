@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::answers::{Answers, Series};
-use super::svg::{Anchor, Area, FAINT, SERIES, Style, Svg, TEXT, colour, plain, width};
+use super::svg::{Anchor, Area, BOLD, FAINT, SERIES, Style, Svg, TEXT, colour, plain, width};
 use super::{graph, table, units};
 
 /// What a drawing needs to know.
@@ -54,7 +54,7 @@ impl<'a> Panel<'a> {
     /// Draws it into its place.
     pub(super) fn draw(&self, svg: &mut Svg, place: Area) {
         let title = self.json["title"].as_str().unwrap_or_default();
-        let heading = Style { bold: true, ..plain(12.0, TEXT, Anchor::Start) };
+        let heading = Style { bold: true, ..plain(title_size(title, place.w), TEXT, Anchor::Start) };
         if self.json["type"] == "row" {
             svg.text(
                 (place.x + 2.0, place.y + place.h * 0.68),
@@ -89,10 +89,10 @@ impl<'a> Panel<'a> {
         if filled {
             svg.rectangle(place.inset(1.0, 1.0, 1.0, 1.0), shade, 3.0);
             let title = self.json["title"].as_str().unwrap_or_default();
-            let heading = Style { bold: true, ..plain(12.0, "#ffffff", Anchor::Start) };
+            let heading = Style { bold: true, ..plain(title_size(title, place.w), "#ffffff", Anchor::Start) };
             svg.text((place.x + 10.0, place.y + 19.0), title, heading, place.w - 20.0);
         }
-        let size = (inside.h * 0.5).min(40.0).min(inside.w / width(&text, 1.0));
+        let size = (inside.h * 0.5).min(40.0).min(inside.w / width(&text, BOLD));
         let fill = if filled { "#ffffff" } else { shade };
         let at = (inside.x + inside.w / 2.0, inside.y + inside.h / 2.0 + size * 0.36);
         svg.text(at, &text, Style { bold: true, ..plain(size, fill, Anchor::Middle) }, inside.w + 1.0);
@@ -122,6 +122,11 @@ impl<'a> Panel<'a> {
             svg.text(at, &self.value(value), plain(12.0, TEXT, Anchor::End), 64.0);
         }
     }
+}
+
+/// A long title is somewhat smaller before it is cut.
+fn title_size(title: &str, room: f64) -> f64 {
+    ((room - 20.0) / width(title, BOLD)).clamp(9.0, 12.0)
 }
 
 /// The colour of a series by its place, or of a verdict by what it means.

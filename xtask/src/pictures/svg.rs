@@ -8,9 +8,9 @@ pub(super) const SURFACE: &str = "#181b1f";
 pub(super) const EDGE: &str = "#2c3235";
 pub(super) const TEXT: &str = "#ccccdc";
 pub(super) const FAINT: &str = "#8e8e9c";
-/// For series, in turn.
+/// For series, in turn; none of those that a verdict has.
 pub(super) const SERIES: [&str; 8] =
-    ["#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#37b7c3", "#c4a1e0"];
+    ["#73bf69", "#5794f2", "#ff780a", "#37b7c3", "#e0b8f4", "#a3805f", "#8ad1b8", "#c0c4cc"];
 
 /// A colour that a dashboard calls by its name.
 pub(super) fn colour(name: &str) -> &str {
@@ -112,7 +112,7 @@ impl Svg {
             at.1,
             style.size,
             style.fill,
-            escaped(&fitting(text, style.size, room))
+            escaped(&fitting(text, style.size, if style.bold { room / BOLD } else { room }))
         );
     }
 
@@ -141,6 +141,9 @@ pub(super) struct Style<'a> {
 pub(super) const fn plain(size: f64, fill: &str, anchor: Anchor) -> Style<'_> {
     Style { size, fill, anchor, bold: false }
 }
+
+/// How much wider a bold text is.
+pub(super) const BOLD: f64 = 1.12;
 
 /// How wide a text is at most: by the widest of the fonts that are asked for, DejaVu Sans.
 pub(super) fn width(text: &str, size: f64) -> f64 {

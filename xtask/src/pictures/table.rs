@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::panel::Panel;
-use super::svg::{Anchor, Area, EDGE, FAINT, Style, Svg, TEXT, plain, width};
+use super::svg::{Anchor, Area, BOLD, EDGE, FAINT, Style, Svg, TEXT, plain, width};
 use super::units;
 
 const SIZE: f64 = 10.5;
@@ -19,7 +19,8 @@ struct Column {
 
 impl Column {
     fn need(&self) -> f64 {
-        self.cells.iter().chain([&self.heading]).map(|cell| width(cell, SIZE)).fold(0.0, f64::max) + 14.0
+        let cells = self.cells.iter().map(|cell| width(cell, SIZE));
+        cells.fold(width(&self.heading, SIZE * BOLD), f64::max) + 14.0
     }
 }
 

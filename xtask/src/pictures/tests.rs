@@ -70,7 +70,8 @@ fn nothing_leaves_its_panel_or_its_element() {
             let text = line.split_once('>').unwrap().1.trim_end_matches("</text>");
             let plain = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")];
             let text = plain.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-            let wide = super::svg::width(&text, number(line, "font-size"));
+            let bold = if line.contains("font-weight") { super::svg::BOLD } else { 1.0 };
+            let wide = super::svg::width(&text, number(line, "font-size")) * bold;
             let x = number(line, "x");
             let (left, right) = match &*attribute(line, "text-anchor") {
                 "start" => (x, x + wide),

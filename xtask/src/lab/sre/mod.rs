@@ -146,6 +146,7 @@ fn observe(port: u16, path: &str, report: &mut Report) -> Result<Servers> {
     );
     report.expressions = (expressions.len() - empty.len(), expressions.len());
     report.check(&name, data);
+    report.check("every excuse is needed", excuses_are_needed(&empty));
     if report.tell == Tell::Everything {
         for expression in &empty {
             println!("    empty: {} ({})", expression.place, expression.excuse().unwrap_or("not excused"));
@@ -180,6 +181,15 @@ fn without_data(servers: &Servers, expressions: &[Expression]) -> Result<Vec<Exp
         }
     }
     Ok(empty)
+}
+
+/// An excuse for what has data would hide the day on which it has none.
+fn excuses_are_needed(empty: &[Expression]) -> Result<()> {
+    for (fragment, why) in expressions::EXCUSED {
+        let needed = empty.iter().any(|expression| expression.text.contains(fragment));
+        ensure!(needed, "{fragment} ({why}) has data: take it off the list");
+    }
+    Ok(())
 }
 
 /// promtool's word, and that docs/metrics.md has all that is served.
