@@ -149,6 +149,7 @@ impl Packer {
 #[inline(always)]
 pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     count(counter::SEEN);
+    crate::silent::note(cad_address);
     // SAFETY: no arguments.
     let (cgroup_id, boottime) = (who::current_cgroup(), unsafe { bpf_ktime_get_boot_ns() });
     if share::used_up(cgroup_id, boottime) {

@@ -173,6 +173,16 @@ layout! {
     kernfs_node_id = "kernfs_node.id",
     /// Effective credentials.
     task_cred = "task_struct.cred",
+    /// `common_audit_data` inside of AppArmor's half, from 6.7.
+    ad_common = "apparmor_audit_data.common",
+    /// Granted permissions.
+    perms_allow = "aa_perms.allow",
+    /// Permissions whose denial is not reported.
+    perms_quiet = "aa_perms.quiet",
+    /// The profile's audit mode.
+    profile_audit = "aa_profile.audit",
+    /// `enum profile_mode`.
+    profile_mode = "aa_profile.mode",
     /// File system uid, in the initial user namespace.
     cred_fsuid = "cred.fsuid",
 }

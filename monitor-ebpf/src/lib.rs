@@ -10,12 +10,15 @@
 
 mod layout;
 mod record;
+mod tally;
 
 pub use layout::{ABSENT, AD_MAX, Layout};
 pub use record::{
     CGROUP_PATH_MAX, CgroupHeader, Header, KIND_CGROUP_MADE, KIND_CGROUP_REMOVED, KIND_VIOLATION, LEN_ABSENT,
     LENS_WORDS, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED, WIRE_VERSION,
 };
+
+pub use tally::{CLASS_UNKNOWN, Tally, TallyKey, reason};
 
 /// Slots of the per-CPU counter array `COUNTERS`, which outlives the agent: a slot keeps its meaning for ever.
 pub mod counter {
@@ -37,6 +40,8 @@ pub mod counter {
     pub const CGROUPS_LOST: u32 = 7;
     /// Targets of signals and ptrace checks that found no room in the map of targets.
     pub const TARGETS_FULL: u32 = 8;
+    /// Silent denials that found no room in the map of tallies.
+    pub const TALLIES_FULL: u32 = 9;
     /// How many slots there are, with some to spare.
     pub const SLOTS: u32 = 32;
 }

@@ -26,12 +26,14 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(unsafe_code, reason = "kernel memory is read by address, and maps are shared with the kernel")]
 
 mod cgroups;
 mod emit;
 mod read;
 mod share;
+mod silent;
 mod who;
 
 use core::mem::MaybeUninit;

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capture::audit::AuditOptions;
 #[cfg(feature = "ebpf")]
-use crate::capture::ebpf::{Attach, EbpfOptions};
+use crate::capture::ebpf::{Attach, EbpfOptions, Silent};
 use crate::capture::{self, Choice, Printed, Source, backlog};
 use crate::cluster::Cluster;
-#[cfg(feature = "ebpf")]
-use crate::config::LogLevel;
 use crate::config::{Config, PodSourceChoice, SourceChoice};
+#[cfg(feature = "ebpf")]
+use crate::config::{LogLevel, SilentDenials};
 use crate::identity::containers::Limits;
 use crate::identity::names::Names;
 use crate::identity::pods::{self, Pods, client, index};
@@ -225,6 +225,11 @@ fn options(config: &Config, printed: Option<Printed>) -> capture::Options {
         ebpf: EbpfOptions {
             ring_bytes: u32::try_from(config.ring_size.bytes()).unwrap_or(u32::MAX),
             attach: Attach::Auto,
+            silent: match config.silent_denials {
+                SilentDenials::Off => Silent::Off,
+                SilentDenials::On => Silent::On,
+                SilentDenials::All => Silent::All,
+            },
             cgroups: Hierarchy::of_node(),
             log: config.log_level == LogLevel::Trace,
             pin_dir: (!config.no_pin).then(|| config.pin_dir.clone()),

@@ -79,6 +79,18 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Tells aya that these types may be map keys and values.
+#[cfg(feature = "ebpf")]
+macro_rules! plain_for_maps {
+    ($($ty:ty),*) => {$(
+        // SAFETY: a transparent wrapper of a type that is `bytemuck::Pod`: no padding, every bit pattern valid.
+        #[expect(unsafe_code, reason = "aya's own Pod is an unsafe trait")]
+        unsafe impl aya::Pod for $ty {}
+    )*};
+}
+#[cfg(feature = "ebpf")]
+pub(crate) use plain_for_maps;
+
 #[cfg(feature = "ebpf")]
 /// Memory shared with the kernel, or with whoever else has the file.
 #[derive(Debug)]

@@ -147,14 +147,16 @@ fn table(status: &Status, quiet: Duration) -> String {
         0 => "-".to_owned(),
         nanos => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(nanos)).to_string(),
     };
-    let mut rows =
-        vec![["PROFILE", "MODE", "DENIED", "WOULD DENY", "KINDS", "LAST", "ENFORCE?"].map(str::to_owned)];
+    let mut rows = vec![
+        ["PROFILE", "MODE", "DENIED", "WOULD DENY", "SILENT", "KINDS", "LAST", "ENFORCE?"].map(str::to_owned),
+    ];
     rows.extend(status.profiles.iter().map(|profile| {
         [
             profile.profile.clone(),
             profile.mode.clone().unwrap_or_else(|| "-".to_owned()),
             profile.denied.to_string(),
             profile.would_deny.to_string(),
+            profile.silent.to_string(),
             profile.distinct.to_string(),
             time(profile.last),
             profile.readiness(status.now, quiet).unwrap_or_else(|| "-".to_owned()),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use self::labels::{MetricLabel, MetricLabels};
 pub use self::period::Period;
-pub use self::settings::{LogLevel, OutputFormat, PodSourceChoice, Settings, SourceChoice};
+pub use self::settings::{LogLevel, OutputFormat, PodSourceChoice, Settings, SilentDenials, SourceChoice};
 pub use self::size::Size;
 use crate::node::confinement::allowed::Allowed;
 use crate::node::confinement::compare::RuntimeDefaults;
@@ -55,6 +55,8 @@ pub struct Config {
     pub queue_length: usize,
     /// How many series the agent's event metrics may have.
     pub series_limit: usize,
+    /// Which denials without a record are counted.
+    pub silent_denials: SilentDenials,
     /// What the agent leaves to the next one, and what has been seen.
     pub state_dir: PathBuf,
     /// Where the eBPF programs are pinned, in a BPF file system.
@@ -108,6 +110,7 @@ impl Default for Config {
             netlink_buffer: Size::mebibytes(16),
             queue_length: 4_096,
             series_limit: 5_000,
+            silent_denials: SilentDenials::Off,
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             no_pin: false,
@@ -184,6 +187,7 @@ impl Config {
             netlink_buffer,
             queue_length,
             series_limit,
+            silent_denials,
             state_dir,
             pin_dir,
             no_pin,
@@ -212,6 +216,7 @@ impl Config {
             netlink_buffer: netlink_buffer.unwrap_or(default.netlink_buffer),
             queue_length: queue_length.unwrap_or(default.queue_length),
             series_limit: series_limit.unwrap_or(default.series_limit),
+            silent_denials: silent_denials.unwrap_or(default.silent_denials),
             state_dir: state_dir.unwrap_or(default.state_dir),
             pin_dir: pin_dir.unwrap_or(default.pin_dir),
             no_pin: no_pin.unwrap_or(default.no_pin),

@@ -55,6 +55,10 @@ pub struct Settings {
     #[arg(long, env = "AA_MONITOR_SERIES_LIMIT", value_name = "N", value_parser = parse_series_limit)]
     pub series_limit: Option<usize>,
 
+    /// Count what AppArmor refuses without a record; costs each check of a confined task a little [default: off]
+    #[arg(long, env = "AA_MONITOR_SILENT_DENIALS", value_name = "WHICH")]
+    pub silent_denials: Option<SilentDenials>,
+
     /// Keep here what the next agent has to know, and what has been seen [default: /var/lib/aa-monitor]
     #[arg(long, env = "AA_MONITOR_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
@@ -134,6 +138,7 @@ impl Settings {
             netlink_buffer: self.netlink_buffer.or(weaker.netlink_buffer),
             queue_length: self.queue_length.or(weaker.queue_length),
             series_limit: self.series_limit.or(weaker.series_limit),
+            silent_denials: self.silent_denials.or(weaker.silent_denials),
             state_dir: self.state_dir.or(weaker.state_dir),
             pin_dir: self.pin_dir.or(weaker.pin_dir),
             no_pin: self.no_pin.or(weaker.no_pin),
@@ -176,6 +181,18 @@ impl SourceChoice {
             Self::Audit => source == Source::Audit,
         }
     }
+}
+
+/// Which of the denials that leave no record are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SilentDenials {
+    /// None; no program is loaded for them
+    Off,
+    /// What `deny` rules, the audit mode and the capability cache keep quiet
+    On,
+    /// And capability checks that ask not to be reported, which programs make to find out what they may do
+    All,
 }
 
 /// Where pods are known from.

@@ -10,6 +10,7 @@ fn odd() -> Config {
         netlink_buffer: "65537".parse().unwrap(),
         queue_length: 64,
         series_limit: 100,
+        silent_denials: SilentDenials::On,
         state_dir: "/tmp/state".into(),
         pin_dir: "/tmp/pins".into(),
         no_pin: true,

@@ -4,6 +4,7 @@ pub mod confinement;
 mod hierarchy;
 pub mod label;
 pub mod labels;
+mod parameters;
 pub mod profiles;
 mod users;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use self::confinement::Confinement;
 pub use self::hierarchy::Hierarchy;
+pub use self::parameters::parameters;
 use self::profiles::Profiles;
 pub use self::users::bus_users;
 

@@ -64,7 +64,7 @@ impl Outputs {
             Some(journal)
         })?;
         let history = Arc::new(History::open(&config.state_dir));
-        let live = Arc::new(Live::new(Arc::clone(&history)));
+        let live = Arc::new(Live::new(Arc::clone(&history), Arc::clone(ledger)));
         metrics.show(Arc::clone(&history), Arc::clone(&live));
         Ok(Self { metrics, printer, printed, history, live, kube_events })
     }

@@ -27,12 +27,13 @@ const MODULES: [&str; 8] = [
 ];
 
 /// Of `tests/guest`.
-const PROFILES: [&str; 6] = [
+const PROFILES: [&str; 7] = [
     "lab.profiles",
     "late.profiles",
     "k8s.profiles",
     "k8s-gone.profiles",
     "k8s-late.profiles",
+    "silent.profiles",
     "shop.profiles",
 ];
 /// Programs for the authors' suite.

@@ -159,6 +159,11 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     },
     Suite {
+        name: "silent",
+        about: "what explicit rules and the capability cache refuse without a record is counted exactly, in every mode; off loads nothing",
+        boots: &[Boot { name: "silent", scenario: "silent", source: "auto", kernel: "", limit: LIMIT }],
+    },
+    Suite {
         name: "kubernetes",
         about: "containers that run as their pods asked, others that do not, and what they are denied: metrics and Events, exactly",
         boots: &[

@@ -113,6 +113,16 @@ impl<'a> Btf<'a> {
         ids.iter().find_map(|id| self.get(*id).map(|ty| ty.size_or_type))
     }
 
+    /// The names of a function's parameters in their order; `None` when this kernel has no such function.
+    pub fn parameters(&self, function: &str) -> Option<Vec<&'a [u8]>> {
+        let ty = self.positions.iter().skip(1).find_map(|position| {
+            let ty = self.type_at(*position).ok()?;
+            (ty.kind == FUNC && self.string(ty.name)? == function.as_bytes()).then_some(ty)
+        })?;
+        let proto = self.get(ty.size_or_type).filter(|ty| ty.kind == FUNC_PROTO)?;
+        (0..proto.vlen).map(|i| self.string(word(self.data, proto.body + i * 8).ok()?)).collect()
+    }
+
     /// The value of an enumerator of `enum name`.
     pub fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
         let types = self.positions.iter().skip(1).filter_map(|position| self.type_at(*position).ok());

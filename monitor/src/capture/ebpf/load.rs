@@ -16,6 +16,7 @@ use caps::Capability;
 use super::btf::{Btf, BtfError};
 use super::offsets::{self, OffsetError};
 use super::pins::{PinnedRing, Pins};
+use super::silent::{self, Silent};
 use crate::capture::privileges;
 use crate::ledger::{Attached, CGROUP_HOOKS, Hook};
 use crate::node::Hierarchy;
@@ -63,6 +64,8 @@ pub struct EbpfOptions {
     pub ring_bytes: u32,
     /// Ways of attaching.
     pub attach: Attach,
+    /// Which denials without a record to count.
+    pub silent: Silent,
     /// Whose ids the cgroups in records are.
     pub cgroups: Hierarchy,
     /// Forward the programs' own log messages.
@@ -116,13 +119,20 @@ pub(super) struct Loaded {
 /// Loads and attaches the programs beside whatever runs, and takes them back: which hooks an agent would have.
 pub fn try_out(cgroups: Hierarchy) -> Result<Vec<Hook>, LoadError> {
     let ring_bytes = ring_size(0);
-    let options = EbpfOptions { ring_bytes, attach: Attach::Auto, cgroups, log: false, pin_dir: None };
-    unpinned(&Kernel::read(cgroups)?, &options).map(|loaded| loaded.hooks)
+    let options = EbpfOptions {
+        ring_bytes,
+        attach: Attach::Auto,
+        silent: Silent::Off,
+        cgroups,
+        log: false,
+        pin_dir: None,
+    };
+    unpinned(&Kernel::read(&options)?, &options).map(|loaded| loaded.hooks)
 }
 
 /// Loads the programs and attaches them; the first record can arrive before this returns.
 pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
-    let kernel = Kernel::read(options.cgroups)?;
+    let kernel = Kernel::read(options)?;
     let pins = options.pin_dir.as_deref().filter(|_| options.attach == Attach::Auto).and_then(|folder| {
         Pins::open(folder)
             .inspect_err(|error| {
@@ -167,21 +177,26 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
 struct Kernel {
     layout: aa_monitor_ebpf::Layout,
     functions: AyaBtf,
+    silent: Vec<silent::Planned>,
 }
 
 impl Kernel {
-    fn read(cgroups: Hierarchy) -> Result<Self, LoadError> {
+    fn read(options: &EbpfOptions) -> Result<Self, LoadError> {
         let blob = fs::read(VMLINUX).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&blob)?;
         let [kill, access, traceme] = TARGET_HOOKS;
-        let functions = btf.functions(&[STAMP_HOOK, EVENT_HOOK, kill, access, traceme]);
+        let silent = silent::plan(&btf, options.silent);
+        let mut functions = vec![STAMP_HOOK, EVENT_HOOK, kill, access, traceme];
+        functions.extend(silent.iter().map(|hook| hook.function));
+        let functions = btf.functions(&functions);
         let functions =
             AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
-        Ok(Self { layout: offsets::resolve(&btf, cgroups)?, functions })
+        Ok(Self { layout: offsets::resolve(&btf, options.cgroups)?, functions, silent })
     }
 
     fn object(&self, options: &EbpfOptions, pins: &[(&'static str, PathBuf)]) -> Result<Object, LoadError> {
         let log_level: u8 = if options.log { u8::MAX } else { 0 };
+        let silent = options.silent as u16;
         let mut loader = EbpfLoader::new();
         // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed
         // copy of them takes tens of megabytes.
@@ -189,7 +204,10 @@ impl Kernel {
             .btf(None)
             .override_global("LAYOUT", bytemuck::bytes_of(&self.layout), true)
             .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("EVENTS", ring_size(options.ring_bytes));
+            .override_global("SILENT", &silent, true)
+            .map_max_entries("EVENTS", ring_size(options.ring_bytes))
+            .map_max_entries("TALLIES", silent::room(options.silent))
+            .map_max_entries("REPORTED", silent::room(options.silent));
         for (map, path) in pins {
             loader.map_pin_path(map, path.clone());
         }
@@ -244,6 +262,7 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
         .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
         .collect();
     hooks.extend([stamp_hook, event_hook]);
+    hooks.extend(silent::attach(&mut object, &kernel.functions, &kernel.silent));
     Ok(Loaded { object, hooks, stamps, attached, before: Vec::new(), adopted: false, pinned: false })
 }
 
@@ -311,6 +330,7 @@ fn pinned_with(
     let anchor = sys::open_pin(&anchor_pin).context("opening the anchor")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
     hooks.extend([hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)]);
+    hooks.extend(silent::attach(&mut object, btf, &kernel.silent));
     Ok(Loaded {
         attached: vec![anchor],
         object,
@@ -468,13 +488,13 @@ fn hook(object: &mut Object, btf: &AyaBtf, function: &'static str, ways: &[Way],
     Hook { function, attached: Attached::No, reason: reasons.join("; ") }
 }
 
-fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), ProgramError> {
+pub(super) fn kprobe(object: &mut Object, name: &str, function: &str) -> Result<(), ProgramError> {
     let program: &mut KProbe = program(object, name)?;
     program.load()?;
     program.attach(function, 0).map(drop)
 }
 
-fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, ProgramError>
+pub(super) fn program<'a, P>(object: &'a mut Object, name: &str) -> Result<&'a mut P, ProgramError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -483,7 +503,7 @@ where
 
 /// The whole chain of causes on one line. A verifier's log, which may be in it, says what was wrong at its
 /// end: the middle of a long line is left out.
-fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn reason(way: &str, error: &(dyn std::error::Error + 'static)) -> String {
     const START: usize = 120;
     const END: usize = 240;
     let mut text = format!("{way}: {error}");

@@ -6,7 +6,9 @@ mod offsets;
 mod pins;
 mod reader;
 mod ring;
+mod silent;
 
 pub use load::{Attach, EbpfOptions, LoadError, try_out};
 pub use pins::{PinsError, detach};
 pub use ring::Ebpf;
+pub use silent::Silent;

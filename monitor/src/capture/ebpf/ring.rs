@@ -18,6 +18,7 @@ use aa_monitor_ebpf::{WIRE_VERSION, counter};
 use super::load::{self, EbpfOptions, LoadError};
 use super::pins::PinnedRing;
 use super::reader::{Found, Reader};
+use super::silent;
 use crate::capture::receipts::Receipts;
 use crate::capture::{Batch, Outlet, Printed, Source};
 use crate::ledger::{Ledger, Loss};
@@ -57,6 +58,7 @@ impl Ebpf {
         }
         watch_skipped_runs(loaded.attached, ledger);
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
+        silent::watch(&mut loaded.object, options.silent, ledger).map_err(LoadError::Load)?;
         ledger.set_hooks(loaded.hooks);
         ledger.source_up(Source::Ebpf);
         Ok(Self {
@@ -314,6 +316,7 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
             (counter::UNREADABLE, Loss::Unreadable),
             (counter::UNHEARD, Loss::Unheard),
             (counter::STAMPS_FULL, Loss::StampsFull),
+            (counter::TALLIES_FULL, Loss::TalliesFull),
         ] {
             ledger.set_lost(loss, read(slot));
         }

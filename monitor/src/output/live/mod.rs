@@ -21,6 +21,8 @@ pub use self::server::{bind, serve};
 pub use self::status::{ContainerStatus, ProfileStatus, Status};
 use super::history::History;
 use super::{detail, json};
+use crate::capture::SilentDenial;
+use crate::ledger::Ledger;
 use crate::merge::Event;
 use crate::output::escape::escape;
 use crate::record::{Class, Verdict, profile_base};
@@ -54,24 +56,25 @@ struct Recent {
 }
 
 /// What readers are told from.
-#[derive(Debug)]
 pub struct Live {
     recent: Mutex<Recent>,
     sender: broadcast::Sender<Arc<Told>>,
     status: status::Tallies,
     history: Arc<History>,
+    ledger: Arc<Ledger>,
     refused: AtomicU64,
     lost: AtomicU64,
 }
 
 impl Live {
     /// Nothing yet.
-    pub fn new(history: Arc<History>) -> Self {
+    pub fn new(history: Arc<History>, ledger: Arc<Ledger>) -> Self {
         Self {
             recent: Mutex::default(),
             sender: broadcast::channel(WAITING).0,
             status: status::Tallies::default(),
             history,
+            ledger,
             refused: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         }
@@ -97,6 +100,12 @@ impl Live {
         }
         // Nobody may be listening.
         let _ = self.sender.send(told);
+    }
+
+    /// What was refused without a record so far.
+    fn silent(&self) -> Vec<SilentDenial> {
+        self.ledger.before_scrape();
+        self.ledger.silent()
     }
 
     /// Clients that were turned away because there were too many.

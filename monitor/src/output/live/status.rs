@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::SilentDenial;
 use crate::merge::Event;
 use crate::output::escape::escape;
 use crate::output::history::History;
@@ -42,6 +43,9 @@ pub struct ProfileStatus {
     pub denied: u64,
     /// Violations let through by complain mode since the agent started.
     pub would_deny: u64,
+    /// Refused without a record since the agent started; none of them is in `denied`. 0 unless they are counted.
+    #[serde(default)]
+    pub silent: u64,
     /// Kinds of violations that are remembered.
     pub distinct: u64,
     /// When the last one was, nanoseconds since the epoch; 0 for never.
@@ -114,7 +118,12 @@ impl Tallies {
         status.last = status.last.max(violation.time.unwrap_or(0));
     }
 
-    pub(super) fn status(&self, history: &History) -> Status {
+    pub(super) fn status(&self, history: &History, silent: &[SilentDenial]) -> Status {
+        let mut quiet_denials: HashMap<String, u64> = HashMap::new();
+        for denial in silent {
+            let profile = escape(&profile_base(&denial.profile), 256).into_owned();
+            *quiet_denials.entry(profile).or_default() += denial.count;
+        }
         let loaded = fs::read(LOADED).map(|text| modes(&text)).unwrap_or_default();
         let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pods = |profile: &str| books.pods.get(profile).map_or(0, |pods| pods.len() as u64);
@@ -125,6 +134,7 @@ impl Tallies {
                 mode: loaded.get(&profile).cloned(),
                 denied: book.denied,
                 would_deny: book.allowed,
+                silent: 0,
                 distinct: book.distinct,
                 last: book.last,
                 last_new: book.last_new,
@@ -141,6 +151,12 @@ impl Tallies {
             })
             .collect();
         profiles.extend(quiet);
+        for profile in &mut profiles {
+            profile.silent = quiet_denials.remove(&profile.profile).unwrap_or(0);
+        }
+        // Of profiles that are not loaded any more, and had no other violations.
+        let gone = |(profile, silent)| ProfileStatus { profile, silent, ..Default::default() };
+        profiles.extend(quiet_denials.into_iter().map(gone));
         profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
         let mut containers: Vec<_> = books.containers.values().cloned().collect();
         containers.sort_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));

@@ -4,6 +4,7 @@ use bumpalo::Bump;
 
 use super::client::Answer;
 use super::*;
+use crate::capture::SilentReason;
 use crate::merge::SeenBy;
 use crate::output::history::Evidence;
 use crate::record::{Origin, Senders, parse_line};
@@ -29,7 +30,7 @@ impl Served {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let history = Arc::new(History::in_memory());
-        let live = Arc::new(Live::new(Arc::clone(&history)));
+        let live = Arc::new(Live::new(Arc::clone(&history), Arc::default()));
         let listener = bind(&folder.path().join("s")).unwrap();
         tokio::spawn(serve(listener, Arc::clone(&live)));
         Self { live, history, folder }
@@ -87,13 +88,31 @@ async fn a_reader_gets_the_last_events_and_those_to_come() {
 async fn evidence_and_status_are_told() {
     let served = Served::start();
     observe(&served.live, &served.history, "p", "\"/a\"");
+    let silent = |profile: &[u8], reason, count| SilentDenial {
+        class: Class::File,
+        operation: b"open".to_vec(),
+        profile: profile.to_vec(),
+        namespace: Vec::new(),
+        example: b"/b".to_vec(),
+        capability: None,
+        cgroup_id: 1,
+        reason,
+        count,
+    };
+    served.live.ledger.set_silent(vec![
+        silent(b"p", SilentReason::QuietRule, 3),
+        silent(b"p", SilentReason::AuditMode, 4),
+        silent(b"unheard-of", SilentReason::QuietRule, 5),
+    ]);
     let lines = served.ask(Ask::Evidence).await.unwrap().unwrap();
     assert_eq!(serde_json::from_str::<Evidence>(&lines[0]).unwrap(), served.history.evidence()[0]);
     assert_eq!(lines.len(), 2);
     let lines = served.ask(Ask::Status).await.unwrap().unwrap();
     let status: Status = serde_json::from_str(&lines[0]).unwrap();
-    let profile = status.profiles.iter().find(|profile| profile.profile == "p").unwrap();
-    assert_eq!((profile.would_deny, profile.distinct), (1, 1));
+    let profile = |name: &str| status.profiles.iter().find(|profile| profile.profile == name).unwrap();
+    let (p, unheard) = (profile("p"), profile("unheard-of"));
+    assert_eq!((p.would_deny, p.denied, p.silent, p.distinct), (1, 0, 7, 1));
+    assert_eq!((unheard.would_deny, unheard.denied, unheard.silent), (0, 0, 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +134,7 @@ async fn readers_are_bounded_and_each_refusal_is_counted() {
 #[test]
 fn what_is_kept_is_bounded() {
     let history = Arc::new(History::in_memory());
-    let live = Live::new(Arc::clone(&history));
+    let live = Live::new(Arc::clone(&history), Arc::default());
     let long = format!("\"/{}\"", "x".repeat(20_000));
     for _ in 0..RECENT + 100 {
         observe(&live, &history, "p", &long);

@@ -13,12 +13,19 @@ use crate::output::kube_events::{KubeEvents, Tally};
 /// The ledger's books; call [`Ledger::before_scrape`] before.
 pub(super) fn families(ledger: &Ledger) -> Vec<MetricFamily> {
     let hooks = ledger.hooks();
+    let parameters = node::parameters();
     let identity = ledger.identity();
     let audit = ledger.audit_status();
     let [live, gone] = identity.known();
     let up = |source| f64::from(u8::from(ledger.source_state(source).is_ok()));
     vec![
         gauges(names::ENABLED, [(vec![], f64::from(u8::from(node::apparmor_enabled())))]),
+        gauges(
+            names::PARAMETER,
+            parameters
+                .iter()
+                .map(|(parameter, value)| (vec![("parameter", *parameter), ("value", value.as_str())], 1.0)),
+        ),
         gauges(names::SOURCE_UP, Source::ALL.map(|source| (vec![("source", source.as_str())], up(source)))),
         counters(
             names::RECEIVED,

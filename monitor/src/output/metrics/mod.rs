@@ -10,6 +10,7 @@ mod pods;
 mod process;
 pub mod reference;
 mod series;
+mod silent;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -134,6 +135,7 @@ impl Metrics {
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
+        families.push(silent::family(&self.ledger.silent()));
         families.push(agent::kube_events(self.kube_events.get().map(Arc::as_ref)));
         if let Some(node) = self.node.get() {
             families.extend(node::families(node));

@@ -23,6 +23,10 @@ pub(super) const LAST_EVENT: Name = name(
     "apparmor_last_event_timestamp_seconds",
     "When the latest such event happened, seconds since the epoch.",
 );
+pub(super) const PARAMETER: Name = name(
+    "apparmor_parameter_info",
+    "1; the kernel's own AppArmor settings, each of which can keep records from being written.",
+);
 pub(super) const ENABLED: Name =
     name("apparmor_enabled", "1 if the running kernel enforces AppArmor, otherwise 0.");
 pub(super) const FEATURES: Name = name(
@@ -60,7 +64,7 @@ pub(super) const NOT_ALLOWED: Name = name(
 
 pub(super) const SILENT_DENIALS: Name = name(
     "apparmor_silent_denials_total",
-    "Denials that AppArmor did not report: explicit deny rules, and capability denials that it swallows as repeated.",
+    "Denials that AppArmor made without a record, by why there is none. Not in apparmor_events_total.",
 );
 pub(super) const LAST_NEW_VIOLATION: Name = name(
     "apparmor_profile_last_new_violation_timestamp_seconds",

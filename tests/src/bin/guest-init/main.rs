@@ -27,6 +27,7 @@ mod records;
 mod recover;
 mod restart;
 mod shop;
+mod silent;
 mod smoke;
 mod storm;
 mod victim;
@@ -76,6 +77,7 @@ fn play(report: &mut Report) -> Result<()> {
         "storm" => storm::play(report),
         "restart" => restart::play(report, false),
         "upgrade" => restart::play(report, true),
+        "silent" => silent::play(report),
         "recover" => recover::play(report),
         "faults" => faults::play(report),
         "shop" => shop::play(),

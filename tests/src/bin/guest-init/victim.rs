@@ -18,8 +18,13 @@ impl Victim {
 
     /// The arguments for `provoke` to perform an act, with the victim's process id where they ask for it.
     pub(crate) fn arguments(&self, act: &Act) -> Vec<String> {
+        self.words(act.provoke, act.times)
+    }
+
+    /// The same for an operation that is no act.
+    pub(crate) fn words(&self, operation: &[&str], times: u32) -> Vec<String> {
         let pid = self.0.id().to_string();
-        let operation = act.provoke.iter().map(|word| word.replace("{victim}", &pid));
-        ["--times".to_owned(), act.times.to_string()].into_iter().chain(operation).collect()
+        let operation = operation.iter().map(|word| word.replace("{victim}", &pid));
+        ["--times".to_owned(), times.to_string()].into_iter().chain(operation).collect()
     }
 }

@@ -1,0 +1,204 @@
+//! Silent denials: what AppArmor refuses without ever calling `common_lsm_audit`.
+//!
+//! The programs sit on the returns of the functions that decide for confined tasks. A result of 0 ends them
+//! at once; a denial that was reported left a note (see [`note`]) and is none of theirs. Unconfined tasks
+//! do not come here.
+
+mod hooks;
+
+use core::arch::asm;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
+
+use aa_monitor_ebpf::{Tally, TallyKey, counter, reason};
+
+use crate::count;
+use crate::read::{at, layout};
+
+/// 1 when any of these programs is loaded; 2 when checks that ask not to be reported are counted too.
+/// Written by the agent; at 0 the notes are dead code.
+#[unsafe(no_mangle)]
+static SILENT: u16 = 0;
+
+/// Silent denials by what they have in common. The agent sets the size, one when they are off. Entries are
+/// never evicted: their counts only grow. What finds no room is counted.
+#[map]
+static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(4096, 0);
+
+/// Thread -> the denial that it has just had reported.
+#[map]
+static REPORTED: LruHashMap<u64, Reported> = LruHashMap::with_max_entries(4096, 0);
+
+/// Where a new tally is put together.
+#[map]
+static NEW_TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
+
+/// A denial that was reported.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Reported {
+    operation: u64,
+    name: u64,
+    profile: u64,
+    capability: i32,
+    letters: [u8; 2],
+    pad: [u8; 2],
+}
+
+/// How much the agent wants to know.
+#[inline(always)]
+fn level() -> u16 {
+    crate::read::constant(&SILENT)
+}
+
+/// Remembers that this thread's denial has a record. Whatever becomes of that record: one that is lost is
+/// counted as lost, and not here as well.
+#[inline(always)]
+pub(crate) fn note(cad: u64) {
+    if level() == 0 {
+        return;
+    }
+    let ad: u64 = at(cad, layout!(cad_ad)).unwrap_or(0);
+    let verdict: i32 = at(ad, layout!(ad_type)).unwrap_or(-1);
+    let error: i32 = at(ad, layout!(ad_error)).unwrap_or(0);
+    if !refuses(verdict, error) {
+        return;
+    }
+    const LSM_AUDIT_DATA_CAP: u8 = 3;
+    let capability = match at::<u8>(cad, layout!(cad_type)) {
+        Some(LSM_AUDIT_DATA_CAP) => at(cad, layout!(cad_u)).unwrap_or(-1),
+        _ => -1,
+    };
+    let label: u64 = at(ad, layout!(ad_subj_label)).or(at(ad, layout!(ad_label))).unwrap_or(0);
+    let operation: u64 = at(ad, layout!(ad_op)).unwrap_or(0);
+    let reported = Reported {
+        operation,
+        name: at(ad, layout!(ad_name)).unwrap_or(0),
+        profile: at(label, layout!(label_vec)).unwrap_or(0),
+        capability,
+        letters: at(operation, 0).unwrap_or([0; 2]),
+        pad: [0; 2],
+    };
+    let _full = REPORTED.insert(&bpf_get_current_pid_tgid(), &reported, 0);
+}
+
+/// Whether the function that reports this returns an error: complain mode forgives two of them
+/// (`complain_error`, security/apparmor/include/audit.h).
+#[inline(always)]
+fn refuses(verdict: i32, error: i32) -> bool {
+    const ALLOWED: i32 = 1;
+    const DENIED: i32 = 2;
+    const KILLED: i32 = 6;
+    const EPERM: i32 = -1;
+    const EACCES: i32 = -13;
+    verdict == DENIED
+        || verdict == KILLED
+        || (verdict == ALLOWED && error != 0 && error != EPERM && error != EACCES)
+}
+
+/// Takes the note of a denial that has a record; false when this one has none.
+#[inline(always)]
+fn reported(is: impl FnOnce(&Reported) -> bool) -> bool {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(reported) = REPORTED.get_ptr(&thread) else { return false };
+    // SAFETY: an entry of the map; only this thread writes it.
+    let found = is(unsafe { &*reported });
+    if found {
+        let _gone = REPORTED.remove(&thread);
+    }
+    found
+}
+
+/// What a denial was about, where it is not in the key.
+#[derive(Clone, Copy)]
+struct Subject {
+    profile: u64,
+    operation: u64,
+    name: u64,
+}
+
+/// What tells one tally from another, without the profile and the cgroup.
+#[derive(Clone, Copy)]
+struct What {
+    class: u16,
+    family: u16,
+    capability: i32,
+    reason: u8,
+}
+
+/// Adds one silent denial.
+#[inline(always)]
+fn tally(subject: Subject, what: What) {
+    if what.reason == reason::NO_AUDIT && level() < 2 {
+        return;
+    }
+    let Some(new) = NEW_TALLY.get_ptr_mut(0) else { return };
+    // SAFETY: the map's value on this CPU, which no other run uses at the same time; all of it is written.
+    let new = unsafe { &mut *new };
+    new.count = 1;
+    string(&mut new.profile, at(subject.profile, layout!(profile_hname)));
+    let ns: u64 = at(subject.profile, layout!(profile_ns)).unwrap_or(0);
+    let level: i32 = at(ns, layout!(ns_level)).unwrap_or(0);
+    string(&mut new.namespace, if level == 0 { None } else { at(ns, layout!(ns_hname)) });
+    string(&mut new.operation, Some(subject.operation));
+    string(&mut new.name, Some(subject.name));
+    let key = TallyKey {
+        profile: hash(&new.profile, hash(&new.namespace, 0)),
+        // SAFETY: no arguments.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        operation: subject.operation,
+        capability: what.capability,
+        class: what.class,
+        family: what.family,
+        reason: what.reason,
+        pad: [0; 7],
+    };
+    if add(&key) {
+        return;
+    }
+    const NOEXIST: u64 = 1;
+    // Another CPU may have been first.
+    if TALLIES.insert(&key, &*new, NOEXIST).is_err() && !add(&key) {
+        count(counter::TALLIES_FULL);
+    }
+}
+
+#[inline(always)]
+fn add(key: &TallyKey) -> bool {
+    let Some(tally) = TALLIES.get_ptr_mut(key) else { return false };
+    // Other CPUs add to it at the same time. `core` has no atomic addition for this target.
+    // SAFETY: the first word of an entry of the map, which is never removed.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut (*tally).count, in(reg) 1_u64) };
+    true
+}
+
+/// Copies a kernel string, and clears what is behind it.
+#[inline(always)]
+fn string<const N: usize>(to: &mut [u8; N], address: Option<u64>) {
+    *to = [0; N];
+    if let Some(address) = address.filter(|address| *address != 0) {
+        // SAFETY: `to` is writable for its length; the helper checks the source.
+        let _failed =
+            unsafe { bpf_probe_read_kernel_str(to.as_mut_ptr().cast(), N as u32, address as *const _) };
+    }
+}
+
+/// Multiply and rotate, a word at a time. A collision counts two profiles as one; both are chosen by who
+/// loads policy.
+#[inline(always)]
+fn hash<const N: usize>(text: &[u8; N], seed: u64) -> u64 {
+    let words = text.as_ptr().cast::<u64>();
+    let mut hash = seed;
+    let mut i = 0;
+    while i < N / 8 {
+        // SAFETY: inside of `text`, which the assertions on `Tally` keep aligned. Volatile: read ahead, the words
+        // would be spilled, and the stack has 512 bytes.
+        let word = unsafe { words.add(i).read_volatile() };
+        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        i += 1;
+    }
+    hash
+}
