@@ -1,5 +1,6 @@
 //! The eBPF source: loads the programs with the running kernel's offsets and drains their ring.
 
+mod attach;
 pub mod btf;
 mod load;
 mod offsets;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use aa_monitor_ebpf::{WIRE_VERSION, counter};
 
+use super::attach;
 use super::load::{self, EbpfOptions, LoadError};
 use super::pins::PinnedRing;
 use super::reader::{Found, Reader};
@@ -108,7 +109,7 @@ impl Ebpf {
             wait(&watched, &mut ring, &to, &stop).await?;
         }
         if !pinned {
-            load::detach_events(&mut object);
+            attach::detach_events(&mut object);
         }
         // The kernel-side counters are read through the maps: a last time while they are there.
         drop(object);

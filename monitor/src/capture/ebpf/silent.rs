@@ -7,8 +7,8 @@ use aya::{Btf as AyaBtf, Ebpf as Object};
 
 use aa_monitor_ebpf::{CLASS_UNKNOWN, Tally, TallyKey};
 
+use super::attach::{kprobe, program, reason};
 use super::btf::Btf;
-use super::load::{kprobe, program, reason};
 use crate::capture::{SilentDenial, SilentReason};
 use crate::ledger::{Attached, Hook, Ledger};
 use crate::record::{self, Class, Origin, Verdict, Violation};
