@@ -13,6 +13,7 @@ use aa_monitor_tests::acts::{ENFORCE, Key};
 use anyhow::{Context, Result, ensure};
 
 use crate::agent::{self, Agent, keep};
+use crate::bundle::Bundle;
 use crate::console::Report;
 use crate::counters::{compare, counted, settle};
 
@@ -82,8 +83,9 @@ fn run(id: &str, cgroup: &str) -> Result<u64> {
 
 /// Creates a container that will run `provoke` with these arguments; the answer is its cgroup's id.
 pub(crate) fn create(id: &str, cgroup: &str, arguments: &[&str]) -> Result<u64> {
-    let bundle = bundle(id, cgroup, arguments)?;
-    runc(&["create", "--bundle", &bundle.to_string_lossy(), id])?;
+    let folder = PathBuf::from("/tmp").join(id);
+    Bundle { cgroup, profile: ENFORCE, arguments, secret: Some("/lab/secret") }.write(&folder)?;
+    runc(&["create", "--bundle", &folder.to_string_lossy(), id])?;
     let folder = Path::new("/sys/fs/cgroup").join(cgroup.trim_start_matches('/'));
     Ok(fs::metadata(&folder).with_context(|| format!("looking at {}", folder.display()))?.ino())
 }
@@ -91,38 +93,6 @@ pub(crate) fn create(id: &str, cgroup: &str, arguments: &[&str]) -> Result<u64> 
 /// Whether a container's process has ended.
 pub(crate) fn ended(id: &str) -> Result<bool> {
     Ok(runc(&["state", id])?.contains("\"stopped\""))
-}
-
-/// Writes an OCI bundle whose process does what its profile does not grant.
-fn bundle(id: &str, cgroup: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let bundle = PathBuf::from("/tmp").join(id);
-    for folder in ["proc", "dev", "bin", "lab"] {
-        fs::create_dir_all(bundle.join("rootfs").join(folder))?;
-    }
-    fs::copy("/bin/provoke", bundle.join("rootfs/bin/provoke")).context("copying provoke")?;
-    fs::write(bundle.join("rootfs/lab/secret"), "not for everyone\n")?;
-    let arguments: String = arguments.iter().map(|argument| format!(", {argument:?}")).collect();
-    let config = format!(
-        r#"{{
-  "ociVersion": "1.0.2",
-  "process": {{
-    "user": {{ "uid": 0, "gid": 0 }},
-    "args": [ "/bin/provoke"{arguments} ],
-    "env": [ "PATH=/bin" ],
-    "cwd": "/",
-    "noNewPrivileges": true,
-    "apparmorProfile": "{ENFORCE}"
-  }},
-  "root": {{ "path": "rootfs" }},
-  "mounts": [ {{ "destination": "/proc", "type": "proc", "source": "proc" }} ],
-  "linux": {{
-    "cgroupsPath": "{cgroup}",
-    "namespaces": [ {{ "type": "pid" }}, {{ "type": "mount" }}, {{ "type": "ipc" }}, {{ "type": "uts" }} ]
-  }}
-}}"#
-    );
-    fs::write(bundle.join("config.json"), config).context("writing config.json")?;
-    Ok(bundle)
 }
 
 /// Calls runc; answers what it says.

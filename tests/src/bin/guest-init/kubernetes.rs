@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::agent::{self, Agent, keep};
+use crate::bundle::Bundle;
 use crate::confined;
 use crate::console::Report;
 use crate::containers::runc;
@@ -251,34 +252,10 @@ fn pod(case: &Case) -> Value {
 
 /// Starts the case's container under a profile, in the cgroup that a kubelet would give it.
 fn run(case: &Case, profile: &str) -> Result<()> {
-    let bundle = PathBuf::from("/tmp/pods").join(case.name);
-    for folder in ["proc", "dev", "bin"] {
-        fs::create_dir_all(bundle.join("rootfs").join(folder))?;
-    }
-    fs::copy("/bin/provoke", bundle.join("rootfs/bin/provoke")).context("copying provoke")?;
-    let mut config = json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": { "uid": 0, "gid": 0 },
-            "args": ["/bin/provoke", "wait"],
-            "env": ["PATH=/bin"],
-            "cwd": "/",
-            "noNewPrivileges": false,
-        },
-        "root": { "path": "rootfs" },
-        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
-        "linux": {
-            "cgroupsPath": format!("/kubepods/burstable/pod{}/{}", uid(case), id(case)),
-            "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
-        },
-    });
-    if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut)
-        && profile != "unconfined"
-    {
-        process.insert("apparmorProfile".to_owned(), profile.into());
-    }
-    fs::write(bundle.join("config.json"), config.to_string()).context("writing config.json")?;
-    runc(&["run", "--detach", "--bundle", &bundle.to_string_lossy(), case.name]).map(drop)
+    let folder = PathBuf::from("/tmp/pods").join(case.name);
+    let cgroup = format!("/kubepods/burstable/pod{}/{}", uid(case), id(case));
+    Bundle { cgroup: &cgroup, profile, arguments: &["wait"], secret: None }.write(&folder)?;
+    runc(&["run", "--detach", "--bundle", &folder.to_string_lossy(), case.name]).map(drop)
 }
 
 fn series_of(case: &Case) -> impl Iterator<Item = String> {

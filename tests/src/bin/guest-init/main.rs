@@ -11,6 +11,7 @@ mod agent;
 mod agree;
 mod auditd;
 mod authors;
+mod bundle;
 mod confined;
 mod console;
 mod containers;

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::bundle::Bundle;
+
 const END_LIMIT: Duration = Duration::from_secs(30);
 /// Where cgroups are made: the v2 tree, or on a v1 machine the hierarchies that runc needs.
 const V2: &str = "/sys/fs/cgroup";
@@ -87,35 +89,9 @@ impl Oci<'_> {
     }
 
     fn bundle(&self, profile: &str, file: &str, arguments: &[&str]) -> Result<PathBuf> {
-        let bundle = PathBuf::from("/tmp").join(format!("bundle-{}", self.name));
-        for folder in ["proc", "dev", "bin", "lab/for"] {
-            fs::create_dir_all(bundle.join("rootfs").join(folder))?;
-        }
-        fs::copy("/bin/provoke", bundle.join("rootfs/bin/provoke")).context("copying provoke")?;
-        fs::write(bundle.join("rootfs").join(file.trim_start_matches('/')), "not for everyone\n")?;
-        let words: Vec<String> = arguments.iter().map(|word| format!("\"{word}\"")).collect();
-        let (words, cgroup) = (words.join(", "), self.cgroup);
-        let config = format!(
-            r#"{{
-  "ociVersion": "1.0.2",
-  "process": {{
-    "user": {{ "uid": 0, "gid": 0 }},
-    "args": [ "/bin/provoke", {words} ],
-    "env": [ "PATH=/bin" ],
-    "cwd": "/",
-    "noNewPrivileges": true,
-    "apparmorProfile": "{profile}"
-  }},
-  "root": {{ "path": "rootfs" }},
-  "mounts": [ {{ "destination": "/proc", "type": "proc", "source": "proc" }} ],
-  "linux": {{
-    "cgroupsPath": "{cgroup}",
-    "namespaces": [ {{ "type": "pid" }}, {{ "type": "mount" }}, {{ "type": "ipc" }}, {{ "type": "uts" }} ]
-  }}
-}}"#
-        );
-        fs::write(bundle.join("config.json"), config).context("writing config.json")?;
-        Ok(bundle)
+        let folder = PathBuf::from("/tmp").join(format!("bundle-{}", self.name));
+        Bundle { cgroup: self.cgroup, profile, arguments, secret: Some(file) }.write(&folder)?;
+        Ok(folder)
     }
 }
 

@@ -2,7 +2,6 @@
 //! profile and one that runs under another, until the host ends the machine. Its dashboards are the pictures of the
 //! documentation.
 
-use std::fs;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
+use crate::bundle::Bundle;
 use crate::confined;
 use crate::console::say;
 use crate::containers::runc;
@@ -130,35 +130,10 @@ impl Member {
 
     /// Starts its container in the cgroup that a kubelet would give it.
     fn start(&self, profile: &str) -> Result<()> {
-        let bundle = PathBuf::from("/tmp/pods").join(self.pod());
-        for folder in ["proc", "dev", "bin", "data"] {
-            fs::create_dir_all(bundle.join("rootfs").join(folder))?;
-        }
-        fs::write(bundle.join("rootfs").join(SECRET.trim_start_matches('/')), "not for everyone\n")?;
-        fs::copy("/bin/provoke", bundle.join("rootfs/bin/provoke")).context("copying provoke")?;
-        let mut config = json!({
-            "ociVersion": "1.0.2",
-            "process": {
-                "user": { "uid": 0, "gid": 0 },
-                "args": ["/bin/provoke", "wait"],
-                "env": ["PATH=/bin"],
-                "cwd": "/",
-                "noNewPrivileges": false,
-            },
-            "root": { "path": "rootfs" },
-            "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
-            "linux": {
-                "cgroupsPath": format!("/kubepods/burstable/pod{}/{}", self.uid(), self.id()),
-                "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
-            },
-        });
-        if let Some(process) = config.get_mut("process").and_then(Value::as_object_mut)
-            && profile != "unconfined"
-        {
-            process.insert("apparmorProfile".to_owned(), profile.into());
-        }
-        fs::write(bundle.join("config.json"), config.to_string()).context("writing config.json")?;
-        runc(&["run", "--detach", "--bundle", &bundle.to_string_lossy(), &self.pod()]).map(drop)
+        let folder = PathBuf::from("/tmp/pods").join(self.pod());
+        let cgroup = format!("/kubepods/burstable/pod{}/{}", self.uid(), self.id());
+        Bundle { cgroup: &cgroup, profile, arguments: &["wait"], secret: Some(SECRET) }.write(&folder)?;
+        runc(&["run", "--detach", "--bundle", &folder.to_string_lossy(), &self.pod()]).map(drop)
     }
 
     /// Does one thing in its container; that it is refused is the point.

@@ -47,6 +47,9 @@ const PERMITTED: &[(&[&str], u32)] = &[
     (&["hostname"], 5),
 ];
 
+/// The classes of what is done without a profile too: what harms neither victim nor machine.
+const UNCONFINED: [&str; 3] = ["file", "exec", "network"];
+
 /// Which of them complain mode does in spite of the rule.
 const COMPLAINED: &[&str] = &["exec", "/lab/not-a-program"];
 
@@ -106,6 +109,13 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     ensure!(!refused, "{} under {COMPLAIN} was refused", COMPLAINED.join(" "));
     let (_, samples) = settle(reported)?;
     report.check("what is permitted raises nothing", differs(&BTreeMap::new(), &silent(&samples)));
+
+    // Without a profile: written, connected, and an exec that another than AppArmor refuses.
+    for (operation, times, ..) in QUIET.iter().filter(|(_, _, class, _)| UNCONFINED.contains(class)) {
+        run("unconfined", operation, *times, &victim)?;
+    }
+    let (_, samples) = settle(reported)?;
+    report.check("unconfined tasks raise nothing", differs(&BTreeMap::new(), &silent(&samples)));
 
     let mut want = BTreeMap::new();
     for profile in [ENFORCE, COMPLAIN, KILL] {
