@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use kube::Api;
 use kube::api::PostParams;
-use kube::{Api, Client};
 use tokio::time::timeout;
 
 use super::Finding;
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::identity::pods::{Source, client, node_name};
 use crate::output::kube_events::KubeEventsChoice;
 
-/// For all questions together: there are five at most.
+/// For all questions together: there are six at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// A permission that the configuration makes use of.
@@ -24,8 +24,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 struct Need {
     verb: &'static str,
     group: &'static str,
-    /// With its subresource, as in a role.
-    resource: &'static str,
+    /// With its subresource, as in a role. One of them is enough; the first is to be given.
+    resources: &'static [&'static str],
     /// What is lost without it.
     loss: &'static str,
     /// What to do where it is not to be given.
@@ -36,14 +36,14 @@ const fn pods(verb: &'static str) -> Need {
     Need {
         verb,
         group: "",
-        resource: "pods",
+        resources: &["pods"],
         loss: "events carry the container's id and no names",
         instead: "--pod-source kubelet or none",
     }
 }
 
 const fn events(verb: &'static str, loss: &'static str) -> Need {
-    Need { verb, group: "events.k8s.io", resource: "events", loss, instead: "--kube-events off" }
+    Need { verb, group: "events.k8s.io", resources: &["events"], loss, instead: "--kube-events off" }
 }
 
 /// What this configuration needs, in the order in which it is told.
@@ -53,7 +53,8 @@ fn needs(source: Option<Source>, kube_events: KubeEventsChoice, labels: bool) ->
         Some(Source::Kubelet) => vec![Need {
             verb: "get",
             group: "",
-            resource: "nodes/proxy",
+            // Kubelets before 1.33 know only the second (KubeletFineGrainedAuthz), and that opens all of a kubelet.
+            resources: &["nodes/pods", "nodes/proxy"],
             loss: "the kubelet refuses, and events carry the container's id and no names",
             instead: "--pod-source api or none",
         }],
@@ -67,7 +68,7 @@ fn needs(source: Option<Source>, kube_events: KubeEventsChoice, labels: bool) ->
         needs.push(Need {
             verb: "patch",
             group: "",
-            resource: "nodes",
+            resources: &["nodes"],
             loss: "this node is not labelled with its profiles",
             instead: "no --node-labels",
         });
@@ -97,24 +98,30 @@ async fn ask(config: &Config, needs: &[Need]) -> anyhow::Result<Vec<bool>> {
     let reviews: Api<SelfSubjectAccessReview> =
         Api::all(client::connect(config.kubeconfig.as_deref()).await?);
     let node = node_name::find(config.node_name.as_deref()).ok();
-    let mut allowed = Vec::with_capacity(needs.len());
+    let mut answers = Vec::with_capacity(needs.len());
     for need in needs {
-        allowed.push(may(&reviews, need, node.as_deref()).await?);
+        let mut allowed = false;
+        for resource in need.resources {
+            allowed = allowed || may(&reviews, need, resource, node.as_deref()).await?;
+        }
+        answers.push(allowed);
     }
-    Ok(allowed)
+    Ok(answers)
 }
 
 async fn may(
     reviews: &Api<SelfSubjectAccessReview>,
     need: &Need,
+    resource: &str,
     node: Option<&str>,
 ) -> anyhow::Result<bool> {
-    let (resource, subresource) = need
-        .resource
-        .split_once('/')
-        .map_or((need.resource, None), |(one, other)| (one, Some(other.to_owned())));
+    let (verb, what) = (need.verb, resource);
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
     let attributes = ResourceAttributes {
-        verb: Some(need.verb.to_owned()),
+        verb: Some(verb.to_owned()),
         group: Some(need.group.to_owned()),
         resource: Some(resource.to_owned()),
         subresource,
@@ -124,15 +131,16 @@ async fn may(
     };
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-    let what = || format!("asking whether {} {} is permitted", need.verb, need.resource);
-    let answer = reviews.create(&PostParams::default(), &review).await.with_context(what)?;
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    let answer = answer.with_context(|| format!("asking whether {verb} {what} is permitted"))?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 fn judge(need: &Need, allowed: bool) -> Finding {
-    let Need { verb, group, resource, loss, instead } = need;
+    let Need { verb, group, resources, loss, instead } = need;
+    let resource = resources.first().copied().unwrap_or_default();
     let full = match group.is_empty() {
-        true => (*resource).to_owned(),
+        true => resource.to_owned(),
         false => format!("{resource}.{group}"),
     };
     if allowed {
@@ -142,7 +150,8 @@ fn judge(need: &Need, allowed: bool) -> Finding {
         "permission",
         format!("{verb} {full} is not permitted: {loss}"),
         format!(
-            "give the agent's ClusterRole apiGroups [{group:?}], resources [{resource:?}], verbs [{verb:?}]; or {instead}"
+            "give the agent's ClusterRole apiGroups [{group:?}], resources [{resource:?}], verbs [{verb:?}]; \
+             or {instead}"
         ),
     )
 }
@@ -163,13 +172,14 @@ mod tests {
                 false,
                 [&["list pods", "watch pods"][..], &events].concat(),
             ),
-            ("a kubelet", Some(Source::Kubelet), All, false, [&["get nodes/proxy"][..], &events].concat()),
+            ("a kubelet", Some(Source::Kubelet), All, false, [&["get nodes/pods"][..], &events].concat()),
             ("pods alone", Some(Source::Api), Off, false, vec!["list pods", "watch pods"]),
             ("labels alone", None, Off, true, vec!["patch nodes"]),
             ("nothing", None, Off, false, vec![]),
         ] {
             let needs = needs(source, kube_events, labels);
-            let got: Vec<_> = needs.iter().map(|need| format!("{} {}", need.verb, need.resource)).collect();
+            let got: Vec<_> =
+                needs.iter().map(|need| format!("{} {}", need.verb, need.resources[0])).collect();
             assert_eq!(got, want, "{name}");
         }
     }

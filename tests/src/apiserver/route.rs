@@ -60,7 +60,9 @@ impl Resource {
 
     /// By which a client asks what it may do.
     pub const ACCESS_REVIEWS: Self = Self::of("authorization.k8s.io", "v1", "selfsubjectaccessreviews");
-    /// What a kubelet asks the API server about, when a client wants to see `/pods`.
+    /// What a kubelet asks the API server about, when a client wants to see `/pods`; and what older ones ask.
+    pub const NODES_PODS: Self = Self::of("", "v1", "nodes/pods");
+    /// See [`Self::NODES_PODS`].
     pub const NODES_PROXY: Self = Self::of("", "v1", "nodes/proxy");
 
     const fn of(group: &'static str, version: &'static str, plural: &'static str) -> Self {

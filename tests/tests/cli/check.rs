@@ -137,7 +137,7 @@ fn each_permission_that_the_configuration_needs_is_asked_about_and_named() {
         ["--kubeconfig", file.path().to_str().unwrap(), "--node-name", "node-1", "--source", "audit"];
     let labels = ["--node-labels", "web*"];
     let kubelet = ["--pod-source", "kubelet", "--kubelet-url", &server.url(), "--kube-events", "off"];
-    let proxy = Resource::NODES_PROXY;
+    let proxied = Resource::NODES_PODS;
     for (name, flags, verb, resource, count, loss) in [
         ("list", &labels[..], Verb::List, Resource::PODS, 5, "list pods is not permitted: events carry"),
         ("watch", &labels, Verb::Watch, Resource::PODS, 5, "watch pods is not permitted: events carry"),
@@ -158,13 +158,20 @@ fn each_permission_that_the_configuration_needs_is_asked_about_and_named() {
             "patch events.events.k8s.io is not permitted: an Ev",
         ),
         ("nodes", &labels, Verb::Patch, Resource::NODES, 5, "patch nodes is not permitted: this node is not"),
-        ("kubelet", &kubelet, Verb::Get, proxy, 1, "get nodes/proxy is not permitted: the kubelet refuses"),
+        ("kubelet", &kubelet, Verb::Get, proxied, 1, "get nodes/pods is not permitted: the kubelet refuses"),
     ] {
         let flags = [&common[..], flags].concat();
         let (_, answer) = check(&flags);
         let all = permissions(&answer);
         assert!(all.len() == count && all.iter().all(|(given, _)| *given), "{name}: {all:?}");
-        server.forbid(verb, resource);
+        if resource == Resource::NODES_PODS {
+            server.forbid(verb, resource);
+            let (_, answer) = check(&flags);
+            assert!(permissions(&answer).iter().all(|(given, _)| *given), "{name}: an older role is enough");
+            server.forbid(verb, Resource::NODES_PROXY);
+        } else {
+            server.forbid(verb, resource);
+        }
         let (output, answer) = check(&flags);
         let missing: Vec<_> = permissions(&answer).into_iter().filter(|(given, _)| !given).collect();
         assert_eq!(missing.len(), 1, "{name}: {missing:?}");
