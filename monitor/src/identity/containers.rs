@@ -146,22 +146,6 @@ impl Containers {
         self.live.is_empty() && self.gone.is_empty()
     }
 
-    /// The containers that have ended since `then`.
-    pub fn ended_since(&self, then: Instant) -> impl Iterator<Item = &Arc<Container>> {
-        self.gone.values().filter(move |(end, _)| *end >= then).filter_map(|(_, known)| match &known.owner {
-            Owner::Container(container) => Some(container),
-            Owner::Host | Owner::Untold => None,
-        })
-    }
-
-    /// The containers that are there.
-    pub fn live(&self) -> impl Iterator<Item = &Arc<Container>> {
-        self.live.values().filter_map(|known| match &known.owner {
-            Owner::Container(container) => Some(container),
-            Owner::Host | Owner::Untold => None,
-        })
-    }
-
     fn read(&mut self, path: &[u8]) -> Known {
         self.know(cgroup::parse(path))
     }

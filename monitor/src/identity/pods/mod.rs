@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 use self::index::{Index, Limits, Named};
 pub use self::kube_pod::{AppArmorRef, ContainerKind, ContainerState, KubeContainer, KubePod};
 pub use self::kubelet_client::Trust;
-pub use self::start::{Options, start, try_out};
+pub use self::start::{NoAnswer, Options, start, try_out};
 use super::naming::Waits;
 
 /// Where the pods come from.
