@@ -37,7 +37,7 @@ port: 9999
 audit: {enabled: true}
 pin: {enabled: false}
 state: {hostPath: ""}
-nodeLabels: {enabled: true}
+nodeLabels: {enabled: true, pattern: "k8s-*"}
 serviceAccount: {name: other, annotations: {a: b}}
 affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
 podAnnotations: {a: b}
@@ -50,7 +50,8 @@ extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.N
 "#;
 
 /// Values that must be refused, with a word of the reason.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
+    ("nodeLabels.enabled=true", "pattern"),
     ("imge.tag=x", "imge"),
     ("image.digest=latest", "digest"),
     ("port=http", "port"),
@@ -59,18 +60,38 @@ const REFUSED: [(&str, &str); 5] = [
 ];
 
 /// What the chart must render to with these values, one fragment each, and what must not be in it.
-const RENDERED: [(&str, &[&str], &[&str]); 4] = [
+const RENDERED: [(&str, &[&str], &[&str]); 7] = [
     (
         "",
-        &["- BPF\n", "hostPID: true\n", "type: Unconfined\n"],
-        &["hostNetwork", "AUDIT_READ", "nodes", "privileged: true"],
+        &[
+            "- BPF\n",
+            "hostPID: true\n",
+            "type: Unconfined\n",
+            "resources: [pods]\n    verbs: [list, watch]\n",
+            "resources: [events]\n    verbs: [create, patch]\n",
+        ],
+        &["hostNetwork", "AUDIT_READ", "nodes", "privileged: true", "SYS_ADMIN"],
     ),
+    (
+        "config.pod-source=kubelet",
+        &["resources: [nodes/pods]\n    verbs: [get]\n", "resources: [events]\n"],
+        &["resources: [pods]"],
+    ),
+    ("config.pod-source=none", &["resources: [events]\n"], &["resources: [pods]", "nodes"]),
+    ("config.kube-events=off", &["resources: [pods]\n"], &["resources: [events]"]),
     (
         "audit.enabled=true",
         &["hostNetwork: true\n", "- AUDIT_READ\n", "value: auto\n"],
         &["privileged: true"],
     ),
-    ("nodeLabels.enabled=true", &["resources: [nodes]\n    verbs: [patch]\n"], &[]),
+    (
+        "nodeLabels.enabled=true,nodeLabels.pattern=k8s-*",
+        &[
+            "resources: [nodes]\n    verbs: [patch]\n",
+            "name: AA_MONITOR_NODE_LABELS\n              value: \"k8s-*\"\n",
+        ],
+        &[],
+    ),
     (
         "config.series-limit=1000000",
         &["name: AA_MONITOR_SERIES_LIMIT\n              value: \"1000000\"\n"],

@@ -27,7 +27,8 @@ const MODULES: [&str; 8] = [
 ];
 
 /// Of `tests/guest`.
-const PROFILES: [&str; 7] = [
+const PROFILES: [&str; 8] = [
+    "alone.profiles",
     "lab.profiles",
     "late.profiles",
     "k8s.profiles",
