@@ -53,6 +53,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let outputs = Arc::new(Outputs::new(&config, &ledger)?);
     let node = Arc::new(Node::default());
     outputs.metrics().tell_of_node(Arc::clone(&node));
+    outputs.live().tell_of_confinement(Arc::clone(&node.confinement));
     let pages = Arc::new(http::Pages::new(Arc::clone(outputs.metrics())));
     // The address that was got: port 0 asks for any.
     let address = listener.local_addr().unwrap_or(config.listen);

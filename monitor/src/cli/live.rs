@@ -164,13 +164,18 @@ fn table(status: &Status, quiet: Duration) -> String {
     }));
     let mut text = aligned(&rows);
     if !status.containers.is_empty() {
-        let mut rows =
-            vec![["POD", "CONTAINER", "PROFILE", "DENIED", "WOULD DENY", "LAST"].map(str::to_owned)];
+        let mut rows = vec![
+            ["POD", "CONTAINER", "REQUESTED", "APPLIED", "MODE", "BY", "DENIED", "WOULD DENY", "LAST"]
+                .map(str::to_owned),
+        ];
         rows.extend(status.containers.iter().map(|container| {
             [
-                if container.pod.is_empty() { "-".to_owned() } else { container.pod.clone() },
+                or_dash(Some(&container.pod)),
                 container.container.clone(),
-                container.profile.clone(),
+                or_dash(container.requested.as_ref()),
+                or_dash(container.applied.as_ref()),
+                or_dash(container.mode.as_ref()),
+                or_dash(Some(&container.profile)),
                 container.denied.to_string(),
                 container.would_deny.to_string(),
                 time(container.last),
@@ -180,6 +185,10 @@ fn table(status: &Status, quiet: Duration) -> String {
         text.push_str(&aligned(&rows));
     }
     text
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.filter(|text| !text.is_empty()).map_or("-", String::as_str).to_owned()
 }
 
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
@@ -192,4 +201,50 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::live::{ContainerStatus, ProfileStatus};
+
+    #[test]
+    fn profiles_and_containers_are_a_table_each() {
+        let hour = 3_600_000_000_000;
+        let web = ProfileStatus {
+            profile: "web".into(),
+            mode: Some("complain".into()),
+            would_deny: 7,
+            distinct: 2,
+            last: 2 * hour,
+            last_new: hour,
+            pods: 12,
+            ..Default::default()
+        };
+        let container = ContainerStatus {
+            pod: "shop/web-0".into(),
+            container: "web".into(),
+            requested: Some("localhost/web".into()),
+            applied: Some("web".into()),
+            mode: Some("complain".into()),
+            profile: "web".into(),
+            would_deny: 7,
+            last: 2 * hour,
+            ..Default::default()
+        };
+        let quiet = ContainerStatus { container: "abc".into(), ..Default::default() };
+        let status = Status { now: 27 * hour, profiles: vec![web], containers: vec![container, quiet] };
+        let table = table(&status, Duration::from_secs(24 * 3600));
+        let rows: Vec<String> =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let want = [
+            "PROFILE MODE DENIED WOULD DENY SILENT KINDS LAST ENFORCE?",
+            "web complain 0 7 0 2 1970-01-01T02:00:00Z ready: quiet for 26h over 12 pods",
+            "",
+            "POD CONTAINER REQUESTED APPLIED MODE BY DENIED WOULD DENY LAST",
+            "shop/web-0 web localhost/web web complain web 0 7 1970-01-01T02:00:00Z",
+            "- abc - - - - 0 0 -",
+        ];
+        assert_eq!(rows, want, "{table}");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod client;
+mod confined;
 mod server;
 mod status;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::broadcast;
 
@@ -24,6 +25,7 @@ use super::{detail, json};
 use crate::capture::SilentDenial;
 use crate::ledger::Ledger;
 use crate::merge::Event;
+use crate::node::confinement::Confinement;
 use crate::output::escape::escape;
 use crate::record::{Class, Verdict, profile_base};
 
@@ -62,6 +64,7 @@ pub struct Live {
     status: status::Tallies,
     history: Arc<History>,
     ledger: Arc<Ledger>,
+    confinement: OnceLock<Arc<Confinement>>,
     refused: AtomicU64,
     lost: AtomicU64,
 }
@@ -75,9 +78,16 @@ impl Live {
             status: status::Tallies::default(),
             history,
             ledger,
+            confinement: OnceLock::new(),
             refused: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         }
+    }
+
+    /// Also tells how the node's containers are confined.
+    pub fn tell_of_confinement(&self, confinement: Arc<Confinement>) {
+        // A second one would be of another node.
+        let _ = self.confinement.set(confinement);
     }
 
     /// Tells readers of `event`, and keeps it for those that come later.

@@ -28,7 +28,7 @@ pub struct Status {
     pub now: u64,
     /// Profiles that had violations, and those that are loaded.
     pub profiles: Vec<ProfileStatus>,
-    /// Containers that had violations since the agent started.
+    /// Containers of this node's pods, and those that had violations since the agent started.
     pub containers: Vec<ContainerStatus>,
 }
 
@@ -59,12 +59,24 @@ pub struct ProfileStatus {
 /// One container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
+    /// The runtime's id; empty before there is one.
+    #[serde(default)]
+    pub id: String,
     /// `namespace/pod`, where it is known.
     pub pod: String,
     /// Its name, or its id.
     pub container: String,
-    /// The profile that decided last.
+    /// The profile that decided last; empty when nothing was violated.
     pub profile: String,
+    /// What its pod asked for, in the annotation's words; none where no pod is known.
+    #[serde(default)]
+    pub requested: Option<String>,
+    /// What it runs under, once that was read.
+    #[serde(default)]
+    pub applied: Option<String>,
+    /// The mode of that; else of the profile that decided last.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// Refused.
     pub denied: u64,
     /// Let through by complain mode.
@@ -158,7 +170,11 @@ impl Tallies {
         let gone = |(profile, silent)| ProfileStatus { profile, silent, ..Default::default() };
         profiles.extend(quiet_denials.into_iter().map(gone));
         profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
-        let mut containers: Vec<_> = books.containers.values().cloned().collect();
+        let with_id = books
+            .containers
+            .iter()
+            .map(|(id, status)| ContainerStatus { id: id.to_string(), ..status.clone() });
+        let mut containers: Vec<_> = with_id.collect();
         containers.sort_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
         Status { now, profiles, containers }
