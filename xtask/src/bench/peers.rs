@@ -106,7 +106,9 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Figure>> {
 fn found(ausearch: &mut Command, records: u32) -> Result<String> {
     let step = Step { name: "ausearch", way_out: "run the command by hand" };
     let end = step.finish(ausearch)?;
-    ensure!(end.success || end.stderr.contains("<no matches>"), "ausearch: {}", end.text());
+    // It says on standard error that it lacks auditd's configuration, which it does not need.
+    let harmless = |line: &str| line.is_empty() || line.starts_with("Config file ") || line == "<no matches>";
+    ensure!(end.success || end.stderr.lines().all(harmless), "ausearch: {}", end.text());
     let found = end.stdout.lines().filter(|line| line.starts_with("type=")).count();
     Ok(format!("it finds {found} of {records} records"))
 }

@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(all.iter().map(|what| what.name().to_owned()).collect::<Vec<_>>(), names);
         let mut seen = BTreeSet::new();
         for goal in all.iter().flat_map(What::goals) {
-            assert!(seen.insert(goal.what), "{} is told twice", goal.what);
+            assert!(seen.insert((goal.part, goal.what)), "{}: {} is told twice", goal.part, goal.what);
         }
         for what in &all {
             assert!(what.goals().iter().all(|goal| goal.part == what.name()), "{}", what.name());
