@@ -11,6 +11,7 @@ pub mod resolver;
 pub mod runtime;
 mod sole;
 pub mod tree;
+pub mod unrecorded;
 pub mod waiting;
 
 use std::sync::Arc;

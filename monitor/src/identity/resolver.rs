@@ -136,6 +136,12 @@ impl Resolver {
         }
     }
 
+    /// Whose cgroup this is; 0 is one that is not known. Nothing else is asked: what is told late has no process.
+    pub fn of_cgroup(&mut self, cgroup: u64, now: Instant) -> Identity {
+        let found = self.look(Named { pid: None, cgroup, sight: None }, now);
+        self.finish(found, None)
+    }
+
     fn identify(&mut self, process: Named, violation: &Violation<'_>, now: Instant) -> Identity {
         let found = self.look(process, now);
         self.or_by_profile(found, Some(process), violation, now)

@@ -115,7 +115,7 @@ async fn answer(stream: UnixStream, live: &Live) -> io::Result<()> {
     send(&mut write, hello.to_string().as_bytes()).await?;
     match question.ask {
         Ask::Status => {
-            let status = live.status.status(&live.history, &live.silent());
+            let status = live.status.status(&live.history);
             send(&mut write, &serde_json::to_vec(&status)?).await
         }
         Ask::Evidence => {
