@@ -13,7 +13,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext};
 
 use aa_monitor_ebpf::{ABSENT, CLASS_UNKNOWN, audit_mode, reason, setting};
 
-use super::{LSM_AUDIT_DATA_CAP, Side, Subject, What, desk, is_set, reported, set, tally};
+use super::{LSM_AUDIT_DATA_CAP, Side, Subject, What, desk, is_set, meet, reported, set, tally};
 use crate::read::{Known, at, layout};
 
 const AA_CLASS_FILE: u16 = 2;
@@ -106,7 +106,7 @@ fn silent_check_fentry(ctx: FEntryContext) -> u32 {
     const ALLOW: u16 = 0;
     // A load instead of a call, because the verifier knows what the argument points to.
     let allow: u32 = Known::new(ctx.arg(1)).get(ALLOW).unwrap_or(0);
-    if is_set(ctx.arg::<u64>(2) & !u64::from(allow)) { check_denied(ctx.as_ptr()) } else { 0 }
+    if meet(ctx.arg(2), !u64::from(allow)) { check_denied(ctx.as_ptr()) } else { 0 }
 }
 
 #[inline(never)]

@@ -76,7 +76,7 @@ impl Resolver {
         Self::with(ledger, tree, Processes::at("/proc"), limits)
     }
 
-    fn with(ledger: Arc<Ledger>, tree: Option<Tree>, processes: Processes, limits: Limits) -> Self {
+    pub(super) fn with(ledger: Arc<Ledger>, tree: Option<Tree>, processes: Processes, limits: Limits) -> Self {
         let now = Instant::now();
         let mut resolver = Self {
             ledger,
