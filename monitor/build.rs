@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::{env, fs};
 
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
+
 const TARGET: &str = "bpfel-unknown-none";
 const OBJECT: &str = "aa-monitor-ebpf";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -90,8 +93,28 @@ fn build() -> Result<(), String> {
     }
     let object = target_dir.join("ebpf").join(TARGET).join("release").join(OBJECT);
     let out = PathBuf::from(variable("OUT_DIR")?).join("aa-monitor.bpf.o");
-    fs::copy(&object, &out).map_err(|e| format!("copying {} to {}: {e}", object.display(), out.display()))?;
-    Ok(())
+    let built = fs::read(&object).map_err(|e| format!("reading {}: {e}", object.display()))?;
+    let stripped = strip(&built).map_err(|e| format!("stripping {}: {e}", object.display()))?;
+    fs::write(&out, stripped).map_err(|e| format!("writing {}: {e}", out.display()))
+}
+
+/// The object without the debug information from which its BTF was made: four fifths of it, whose every relocation
+/// the loader would read.
+fn strip(object: &[u8]) -> Result<Vec<u8>, object::build::Error> {
+    let mut elf = Builder::read(object)?;
+    for section in &mut elf.sections {
+        let name = section.name.as_slice();
+        section.delete = name.strip_prefix(b".rel").unwrap_or(name).starts_with(b".debug_");
+    }
+    elf.delete_orphans();
+    // LLVM puts the names of sections beside those of symbols; the writer wants them in a table of their own.
+    let names = elf.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 fn core() -> Result<Core, String> {

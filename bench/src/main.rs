@@ -5,6 +5,7 @@
 //! aa-monitor-bench tell FILE                   what each record says, a line each
 //! aa-monitor-bench time FILE                   how long reading all of them takes
 //! aa-monitor-bench replay FILE                 how long counting all of them takes, file and all
+//! aa-monitor-bench pipeline WAY N RECORDED..   how long an agent's pipeline takes for so many violations
 //! ```
 //!
 //! `tell` and `time` are also what the program around libapparmor's parser (libapparmor.c) does, with the
@@ -17,10 +18,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 mod allocations;
+mod dice;
 mod mix;
+mod pipeline;
 mod replay;
 mod tell;
 mod time;
+mod traffic;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,16 +42,27 @@ fn run(arguments: &[&str]) -> Result<()> {
     let read = |path: &str| fs::read(path).with_context(|| format!("reading {path}"));
     match arguments {
         ["make", records, out, corpus @ ..] => {
-            let records = records.parse().with_context(|| format!("{records} is no number of records"))?;
             let corpus = corpus.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
             let mix = mix::Mix::of(corpus.iter().map(Vec::as_slice))?;
-            mix.write(records, out).with_context(|| format!("writing {out}"))
+            mix.write(number(records)?, out).with_context(|| format!("writing {out}"))
         }
         ["tell", file] => tell::all(&read(file)?),
         ["time", file] => time::all(&read(file)?),
         ["replay", file] => replay::all(file),
-        _ => bail!("usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE | replay FILE"),
+        ["pipeline", way, violations, recorded @ ..] => {
+            let text = |path: &&str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
+            let recorded = recorded.iter().map(text).collect::<Result<Vec<_>>>()?;
+            pipeline::run(pipeline::Way::named(way)?, number(violations)?, &recorded)
+        }
+        _ => bail!(
+            "usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE | replay FILE | \
+             pipeline WAY VIOLATIONS RECORDED.."
+        ),
     }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse().with_context(|| format!("{text} is no number"))
 }
 
 /// The lines of a log.

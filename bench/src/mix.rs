@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use crate::dice::Dice;
+
 /// One of so many names with a path in them gets one that the kernel writes in hex. A good half of the
 /// records have such a name, so that of all records one in ten is so.
 const HEX_ONE_IN: u64 = 6;
@@ -106,7 +108,7 @@ impl<'a> Mix<'a> {
     /// Writes so many records as auditd does.
     pub(crate) fn write(&self, count: u64, path: impl AsRef<Path>) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-        let mut dice = Dice(0);
+        let mut dice = Dice::default();
         for serial in 1..=count {
             self.write_one(serial, &mut dice, &mut out)?;
         }
@@ -133,30 +135,6 @@ fn write_name(dice: &mut Dice, out: &mut impl Write) -> io::Result<()> {
     folder.bytes().chain([b'/']).chain(odd.bytes()).try_for_each(|byte| write!(out, "{byte:02X}"))
 }
 
-/// Numbers that look like chance and are the same each time (SplitMix64).
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`, which is small.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn pick<'l, T>(&mut self, list: &'l [T]) -> Option<&'l T> {
-        let at = usize::try_from(self.below(list.len().try_into().ok()?)).ok()?;
-        list.get(at)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +145,7 @@ mod tests {
 
     fn make(count: u64) -> String {
         let mix = Mix::of([CORPUS]).unwrap();
-        let (mut dice, mut out) = (Dice(0), Vec::new());
+        let (mut dice, mut out) = (Dice::default(), Vec::new());
         for serial in 1..=count {
             mix.write_one(serial, &mut dice, &mut out).unwrap();
         }

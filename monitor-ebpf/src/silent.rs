@@ -8,8 +8,8 @@ mod hooks;
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 

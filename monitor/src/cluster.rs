@@ -130,14 +130,67 @@ fn tell(events: Option<&KubeEvents>, row: &Row, container: &KubeContainer, findi
 
 /// A wrong node name looks like a node without pods.
 async fn say_if_empty(pods: Arc<Pods>, name: String, stop: CancellationToken) {
-    tokio::select! {
-        () = sleep(PODS_EXPECTED) => {}
+    let empty = tokio::select! {
+        empty = stays_empty(&pods) => empty,
         () = stop.cancelled() => return,
-    }
-    if pods.synced() && pods.snapshot().is_empty() {
+    };
+    if empty {
         tracing::warn!(
             "no pod is bound to a node called {name:?}: if the node has another name, give it by --node-name or \
              NODE_NAME"
         );
+    }
+}
+
+/// Whether there are no pods a while after they were first told of, whenever the API server comes to do that.
+async fn stays_empty(pods: &Pods) -> bool {
+    let mut changed = pods.changed();
+    while !pods.synced() {
+        if changed.changed().await.is_err() {
+            return false;
+        }
+    }
+    sleep(PODS_EXPECTED).await;
+    pods.present() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use aa_monitor_tests::apiserver::pod::Pod;
+    use aa_monitor_tests::apiserver::{ApiServer, Resource};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::identity::pods::{Options, Source, start};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_pods_is_noticed_however_late_the_api_server_comes() {
+        for (name, node, away) in [
+            ("another name", "node-2", 0),
+            ("the right name", "node-1", 0),
+            ("another name, and no API server for an hour", "node-2", 3_600),
+            ("the right name, and no API server for an hour", "node-1", 3_600),
+        ] {
+            let server = ApiServer::spawn().unwrap();
+            server.apply(&Resource::PODS, Pod::new("shop", "web", "u").json());
+            let folder = tempfile::tempdir().unwrap();
+            let kubeconfig = folder.path().join("kubeconfig");
+            std::fs::write(&kubeconfig, server.kubeconfig(None)).unwrap();
+            server.present(away == 0);
+            let began = Instant::now();
+            let pods = start(Options {
+                source: Some(Source::Api),
+                node_name: Some(node.to_owned()),
+                kubeconfig: Some(kubeconfig),
+                ..Options::default()
+            });
+            let comes = async {
+                sleep(Duration::from_secs(away)).await;
+                server.present(true);
+            };
+            let (empty, ()) = tokio::join!(stays_empty(&pods), comes);
+            assert_eq!(empty, node == "node-2", "{name}");
+            assert!(began.elapsed() >= Duration::from_secs(away) + PODS_EXPECTED, "{name}");
+        }
     }
 }

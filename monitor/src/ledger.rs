@@ -228,15 +228,6 @@ impl Ledger {
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = hooks;
     }
 
-    /// Whether the kernel tells of every cgroup that is made or removed, and has been heard each time.
-    pub fn hears_of_cgroups(&self) -> bool {
-        let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
-        let attached = |function: &&str| {
-            hooks.iter().any(|hook| hook.function == *function && hook.attached != Attached::No)
-        };
-        CGROUP_HOOKS.iter().all(attached) && self.identity().missed_total() == 0
-    }
-
     /// How the kernel functions are hooked.
     pub fn hooks(&self) -> Vec<Hook> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -32,3 +32,4 @@ pub mod suggest;
 mod sys;
 
 pub use agent::run;
+pub use sys::tame_heap;

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
 fn run(args: RunArgs) -> Result<(), Failure> {
     let Some(config) = args.config(&mut stdout())? else { return Ok(()) };
     logging::start(config.log_level);
+    aa_monitor::tame_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

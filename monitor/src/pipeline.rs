@@ -1,5 +1,9 @@
 //! The way an event takes, from the sources' batches to the outputs.
 
+mod recovery;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,18 +11,18 @@ use bumpalo::Bump;
 use tokio::sync::mpsc;
 
 use crate::capture::audit::split_record;
-use crate::capture::backlog::{Backlog, Entry};
+use crate::capture::backlog::Backlog;
 use crate::capture::{Batch, Both, Inlet, Receipt, SilentDenial, Source};
 use crate::identity::Identity;
 use crate::identity::names::Names;
 use crate::identity::naming::Naming;
 use crate::identity::resolver::{Resolver, Who};
 use crate::identity::unrecorded::{Unnamed, Unrecorded};
-use crate::ledger::{Attached, Ledger, Loss, StateFailure};
+use crate::ledger::{Attached, Ledger, Loss};
 use crate::merge::{Event, Merger, Parked, Recovered, SeenBy, Sighting, Streams};
 use crate::node;
-use crate::record::{self, Origin, ParseError, Senders, Violation};
-use crate::state::{Checkpoint, Since};
+use crate::record::{self, AuditId, Origin, ParseError, Senders, Violation};
+use crate::state::{Checkpoint, Since, Whose};
 
 /// How long to wait for a source's answer before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -139,7 +143,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         self
     }
 
-    /// Has the checkpoint tell of each event before it is counted.
+    /// Has the checkpoint tell of events before they are told to the output, and after.
     pub fn checking(mut self, checkpoint: Option<Checkpoint>) -> Self {
         self.checkpoint = checkpoint;
         self
@@ -160,7 +164,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         let mut asked = Instant::now();
         let mut silent = self.silent.take();
         while ebpf_open || audit_open || silent.is_some() {
-            let deadlines = Source::ALL.map(|source| self.merger.deadline(source));
+            let deadlines = Source::ALL.map(|source| self.deadline(source));
             let next = deadlines.into_iter().flatten().min().map(|deadline| deadline.max(asked + ASK_AGAIN));
             let named_at = self.naming.deadline();
             let mut receipt = None;
@@ -184,6 +188,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                     None => {
                         audit_open = false;
                         self.merger.ended(Source::Audit);
+                        self.recovered.ended(Source::Audit);
                     }
                 },
                 read = reading(&mut silent), if silent.is_some() => match (read, &mut silent) {
@@ -226,6 +231,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if self.naming.deadline().is_some() {
             return;
         }
+        self.finish();
         let latest = self.unsettled.pop();
         for earlier in self.unsettled.drain(..) {
             (self.settled)(Some(earlier));
@@ -237,16 +243,24 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     fn ebpf_ended(&mut self) {
         self.ebpf_over = true;
         self.merger.ended(Source::Ebpf);
+        self.recovered.ended(Source::Ebpf);
+    }
+
+    /// When `source` is to be asked whether it has anything more.
+    fn deadline(&self, source: Source) -> Option<Instant> {
+        [self.merger.deadline(source), self.recovered.deadline(source)].into_iter().flatten().min()
     }
 
     fn note_drained(&mut self, source: Source, batch: &Batch) {
         if let Some(at) = batch.drained() {
             self.merger.drained(source, at);
+            self.recovered.drained(source, at);
         }
     }
 
     fn ebpf(&mut self, batch: &Batch, arena: &mut Bump) {
         let wall_minus_boot = wall_minus_boot();
+        self.begin(batch.iter().filter_map(record::wire_stamp));
         for raw in batch.iter() {
             arena.reset();
             tracing::trace!(record = %raw.escape_ascii(), "from the ring");
@@ -279,11 +293,19 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
 
     fn audit(&mut self, batch: &Batch, arena: &mut Bump) {
         let wall_minus_boot = wall_minus_boot();
+        if self.merger.is_of_one() {
+            self.begin(batch.iter().filter_map(audit_stamp));
+        }
         for raw in batch.iter() {
             arena.reset();
             let Some(violation) = self.parse_audit(raw, arena) else { continue };
             self.ledger.received(Source::Audit, 1);
-            if !self.is_ours(violation) || self.recovered.has(violation, Source::Audit) {
+            let whose = self.whose(violation.audit_id);
+            if whose == Whose::Theirs || self.recovered.has(violation, Source::Audit) {
+                continue;
+            }
+            if whose == Whose::InDoubt {
+                self.ledger.lose(Loss::LogInDoubt, 1);
                 continue;
             }
             let (mut evicted, now) = (None, Instant::now());
@@ -331,6 +353,9 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             self.count_waiting(waiting, arena);
         }
         self.resolver.expire(Instant::now());
+        if self.recovered.is_over() {
+            self.since = None;
+        }
         self.ledger.set_lost(Loss::AuditMissed, self.merger.missed_by_audit());
     }
 
@@ -370,7 +395,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// Counts `violation`, or has it wait for a moment until its container has a name.
     fn count(&mut self, violation: &Violation<'_>, raw: Raw<'_>, seen_by: SeenBy, who: Who) {
         let Who { mut subject, mut peer } = who;
-        self.note(violation);
+        self.begin(violation.audit_id);
         self.ledger.identity().count(&subject);
         let now = Instant::now();
         let hold = || {
@@ -382,74 +407,6 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         if !self.naming.waits(&subject, hold, now) {
             self.naming.name(&mut subject, peer.as_mut(), now);
             (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
-        }
-    }
-
-    /// Counts what logs hold of the time after the agent before, each once.
-    fn recover(&mut self, arena: &mut Bump) {
-        let backlog = std::mem::take(&mut self.backlog);
-        let wall_minus_boot = wall_minus_boot();
-        for (log, Backlog { origin, path, entries, cut }) in backlog.into_iter().enumerate() {
-            let (mut recovered, mut suppressed, mut cut) = (0_u64, 0, cut);
-            for entry in entries {
-                arena.reset();
-                let record = match entry {
-                    Entry::Suppressed(number) => {
-                        suppressed += number;
-                        continue;
-                    }
-                    Entry::Record(record) => record,
-                };
-                let violation = match record::parse_line(&record, origin, &self.senders, arena) {
-                    Ok(violation) => violation,
-                    Err(ParseError::NotAppArmor) => continue,
-                    Err(ParseError::Untrusted) => {
-                        self.ledger.lose(Loss::AuditUntrusted, 1);
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, record = %record.escape_ascii(), "{path}: does not parse");
-                        self.ledger.lose(Loss::LogMalformed, 1);
-                        continue;
-                    }
-                };
-                if !self.is_ours(violation) {
-                    // Counted by the agent before; so is what the log lacks in front of it.
-                    (suppressed, cut) = (0, 0);
-                    continue;
-                }
-                if self.recovered.is_new(violation, log) {
-                    let Who { mut subject, mut peer } =
-                        self.resolver.resolve(violation, wall_minus_boot, Instant::now());
-                    self.naming.name(&mut subject, peer.as_mut(), Instant::now());
-                    self.note(violation);
-                    self.ledger.identity().count(&subject);
-                    self.ledger.recover();
-                    let seen_by = SeenBy::LOG;
-                    (self.output)(&Event { violation, seen_by, subject: &subject, peer: peer.as_ref() });
-                    recovered += 1;
-                }
-            }
-            self.ledger.lose(Loss::LogSuppressed, suppressed);
-            self.ledger.lose(Loss::LogCut, cut);
-            tracing::info!(recovered, suppressed, cut, "{path}: read since the agent before");
-        }
-    }
-
-    /// Whether a record that can be older than this agent is its to count: the kernel's audit thread can lag, and
-    /// bring what the agent before has counted when its programs saw it.
-    fn is_ours(&self, violation: &Violation<'_>) -> bool {
-        let Some(since) = self.since else { return true };
-        violation.audit_id.is_none_or(|stamp| since.is_before(stamp))
-    }
-
-    /// Notes that `violation` is about to be counted.
-    fn note(&mut self, violation: &Violation<'_>) {
-        let noted = self.checkpoint.as_mut().zip(violation.audit_id).map(|(file, stamp)| file.note(stamp));
-        if let Some(Err(error)) = noted {
-            self.ledger.state_failed(StateFailure::Checkpoint);
-            tracing::warn!(%error, "cannot note what is counted: after a restart without pins, some may count twice");
-            self.checkpoint = None;
         }
     }
 
@@ -481,6 +438,12 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
 /// A record of the audit stream: its time is in it.
 const fn audit(record: &[u8]) -> Raw<'_> {
     Raw { source: Source::Audit, record, wall_minus_boot: 0 }
+}
+
+/// The stamp of a record of the audit stream.
+fn audit_stamp(record: &[u8]) -> Option<AuditId> {
+    let (_, text) = split_record(record)?;
+    record::split_stamp(text).map(|(stamp, _)| stamp)
 }
 
 /// What turns the kernel's boot time into nanoseconds since the epoch; taken anew for each batch, because

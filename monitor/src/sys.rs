@@ -69,6 +69,17 @@ pub(crate) fn watch_readable<T: AsFd + AsRawFd + 'static>(owner: T) -> io::Resul
     watched.map_err(|error| error.into_parts().1)
 }
 
+/// Keeps the heap from holding on to what was freed: glibc would take an arena for each of eight threads a core,
+/// and stop giving large blocks back once one of that size was freed (mallopt(3)). Before the first thread.
+pub fn tame_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: plain numbers; called while there is one thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
 #[cfg(feature = "ebpf")]
 /// Gives freed memory back to the system; the start needs much that the run does not.
 pub(crate) fn trim_heap() {

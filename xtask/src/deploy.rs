@@ -59,12 +59,25 @@ const REFUSED: [(&str, &str); 5] = [
 ];
 
 /// What the chart must render to with these values, one fragment each, and what must not be in it.
-const RENDERED: [(&str, &[&str], &[&str]); 4] = [
+const RENDERED: [(&str, &[&str], &[&str]); 7] = [
     (
         "",
-        &["- BPF\n", "hostPID: true\n", "type: Unconfined\n"],
-        &["hostNetwork", "AUDIT_READ", "nodes", "privileged: true"],
+        &[
+            "- BPF\n",
+            "hostPID: true\n",
+            "type: Unconfined\n",
+            "resources: [pods]\n    verbs: [list, watch]\n",
+            "resources: [events]\n    verbs: [create, patch]\n",
+        ],
+        &["hostNetwork", "AUDIT_READ", "nodes", "privileged: true", "SYS_ADMIN"],
     ),
+    (
+        "config.pod-source=kubelet",
+        &["resources: [nodes/pods]\n    verbs: [get]\n", "resources: [events]\n"],
+        &["resources: [pods]"],
+    ),
+    ("config.pod-source=none", &["resources: [events]\n"], &["resources: [pods]", "nodes"]),
+    ("config.kube-events=off", &["resources: [pods]\n"], &["resources: [events]"]),
     (
         "audit.enabled=true",
         &["hostNetwork: true\n", "- AUDIT_READ\n", "value: auto\n"],

@@ -72,7 +72,11 @@ fn file(subject: Subject, perms: u64, request: u32) -> u32 {
         return 0;
     }
     let reason = reason::QUIET_RULE;
-    tally(desk::FILE, subject, What { class: AA_CLASS_FILE, family: 0, capability: -1, reason, side: Side::Own })
+    tally(
+        desk::FILE,
+        subject,
+        What { class: AA_CLASS_FILE, family: 0, capability: -1, reason, side: Side::Own },
+    )
 }
 
 /// Whether the audit mode has told what rules keep quiet: the kernel's, or where that is normal the profile's
@@ -184,11 +188,7 @@ fn silent_audit_fexit(ctx: FExitContext) -> u32 {
     const KILL: i32 = 6;
     const AUTO: i32 = 7;
     let kind = ctx.arg::<u64>(0) as i32;
-    if is_set(ctx.arg(4)) && (kind == AUTO || kind == KILL) {
-        unreported(ctx.arg(1), ctx.arg(2))
-    } else {
-        0
-    }
+    if is_set(ctx.arg(4)) && (kind == AUTO || kind == KILL) { unreported(ctx.arg(1), ctx.arg(2)) } else { 0 }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::Finding;
 use crate::agent::pod_options;
 use crate::config::Config;
-use crate::identity::pods::{self, Source};
+use crate::identity::pods::{self, NoAnswer, Source};
 
 /// A server that says nothing for so long is of no use.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -59,7 +59,8 @@ pub(super) async fn pods(config: &Config) -> Option<Finding> {
         Source::Kubelet => "kubelet",
     };
     let asked = timeout(ANSWER_LIMIT, pods::try_out(&options)).await;
-    let asked = asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {ANSWER_LIMIT:?}")));
+    let silent = || NoAnswer { message: format!("no answer within {ANSWER_LIMIT:?}"), way_out: None };
+    let asked = asked.unwrap_or_else(|_| Err(silent()));
     Some(match asked {
         Ok((node, 0)) => Finding::warn(
             check,
@@ -67,10 +68,10 @@ pub(super) async fn pods(config: &Config) -> Option<Finding> {
             "see that the node's name is right: --node-name, or NODE_NAME from spec.nodeName",
         ),
         Ok((node, count)) => Finding::ok(check, format!("answers: pods on node {node}: {count}")),
-        Err(error) => Finding::warn(
+        Err(NoAnswer { message, way_out }) => Finding::warn(
             check,
-            format!("{error:#}: events carry the container's id and no names"),
-            "allow the service account to list and watch pods (the kubelet: get nodes/proxy), or --pod-source none",
+            format!("{message}: events carry the container's id and no names"),
+            way_out.unwrap_or("see that it can be reached from here; --pod-source none does without names"),
         ),
     })
 }

@@ -6,6 +6,7 @@
 mod cluster;
 mod finding;
 mod kernel;
+mod permissions;
 mod places;
 mod privileges;
 mod sources;
@@ -14,6 +15,7 @@ use std::fs;
 
 pub use self::finding::{Finding, Report, Status};
 use self::sources::Sources;
+use crate::agent::pod_options;
 use crate::config::Config;
 use crate::node::apparmor_enabled;
 
@@ -36,6 +38,7 @@ pub async fn run(config: &Config) -> Report {
     findings.push(places::state(config));
     findings.push(cluster::port(config).await);
     findings.extend(cluster::pods(config).await);
+    findings.extend(permissions::findings(config, pod_options(config).source).await);
     Report(findings)
 }
 

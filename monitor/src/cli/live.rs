@@ -171,8 +171,9 @@ fn table(status: &Status, quiet: Duration) -> String {
     }));
     let mut text = aligned(&rows);
     if !status.containers.is_empty() {
-        let mut rows =
-            vec![["POD", "CONTAINER", "PROFILE", "DENIED", "WOULD DENY", "SILENT", "LAST"].map(str::to_owned)];
+        let mut rows = vec![
+            ["POD", "CONTAINER", "PROFILE", "DENIED", "WOULD DENY", "SILENT", "LAST"].map(str::to_owned),
+        ];
         rows.extend(status.containers.iter().map(|container| {
             [
                 if container.pod.is_empty() { "-".to_owned() } else { container.pod.clone() },
@@ -188,8 +189,9 @@ fn table(status: &Status, quiet: Duration) -> String {
         text.push_str(&aligned(&rows));
     }
     if !status.silent.is_empty() {
-        let mut rows =
-            vec![["REFUSED WITHOUT A RECORD", "BY", "OF", "CLASS", "TIMES", "REASON", "LAST"].map(str::to_owned)];
+        let mut rows = vec![
+            ["REFUSED WITHOUT A RECORD", "BY", "OF", "CLASS", "TIMES", "REASON", "LAST"].map(str::to_owned),
+        ];
         rows.extend(status.silent.iter().map(|silent| {
             [
                 if silent.what.is_empty() { "-".to_owned() } else { silent.what.clone() },

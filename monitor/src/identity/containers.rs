@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use super::cgroup::{self, Ids, Place};
 use super::counts::Evicted;
 use super::{Container, Pod};
@@ -52,8 +54,9 @@ struct Known {
 #[derive(Debug)]
 pub struct Containers {
     limits: Limits,
-    live: HashMap<u64, Known>,
-    gone: HashMap<u64, (Instant, Known)>,
+    /// By id; the kernel gives them out, so that a quick hasher will do.
+    live: HashMap<u64, Known, RandomState>,
+    gone: HashMap<u64, (Instant, Known), RandomState>,
     /// The gone ones in the order of their end; an id that was used again may stand here for nothing.
     ends: VecDeque<(Instant, u64)>,
     /// Containers that are nodes: other containers' cgroups are below theirs.
@@ -68,8 +71,8 @@ impl Containers {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            live: HashMap::new(),
-            gone: HashMap::new(),
+            live: HashMap::default(),
+            gone: HashMap::default(),
             ends: VecDeque::new(),
             nodes: HashSet::new(),
         }
@@ -144,22 +147,6 @@ impl Containers {
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty() && self.gone.is_empty()
-    }
-
-    /// The containers that have ended since `then`.
-    pub fn ended_since(&self, then: Instant) -> impl Iterator<Item = &Arc<Container>> {
-        self.gone.values().filter(move |(end, _)| *end >= then).filter_map(|(_, known)| match &known.owner {
-            Owner::Container(container) => Some(container),
-            Owner::Host | Owner::Untold => None,
-        })
-    }
-
-    /// The containers that are there.
-    pub fn live(&self) -> impl Iterator<Item = &Arc<Container>> {
-        self.live.values().filter_map(|known| match &known.owner {
-            Owner::Container(container) => Some(container),
-            Owner::Host | Owner::Untold => None,
-        })
     }
 
     fn read(&mut self, path: &[u8]) -> Known {

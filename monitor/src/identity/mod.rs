@@ -1,5 +1,6 @@
 //! Who: the container, pod and workload that a violation is about, and how that is known.
 
+mod by_profile;
 pub mod cgroup;
 pub mod containers;
 pub mod counts;
@@ -9,7 +10,9 @@ pub mod pods;
 pub mod process;
 pub mod resolver;
 pub mod runtime;
+mod sightings;
 mod sole;
+mod still;
 pub mod tree;
 pub mod unrecorded;
 pub mod waiting;

@@ -1,17 +1,17 @@
 //! Whose a violation is: the cgroup that the kernel named, else the process while it can be looked at, else
 //! the profile where only one container runs under it. Whatever cannot be told is said to be unknown.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::by_profile::ByProfile;
 use super::cgroup;
 use super::containers::{Containers, Limits, Owner};
 use super::process::{Processes, Sight};
 use super::tree::Tree;
-use super::{How, Identity, Unknown, sole};
+use super::{How, Identity, Unknown};
 use crate::ledger::Ledger;
-use crate::node::Hierarchy;
+use crate::node::{Attachments, Hierarchy};
 use crate::record::{CgroupChange, Class, Target, Task, Violation};
 
 /// Both sides of a violation.
@@ -43,12 +43,10 @@ struct Named {
     sight: Option<Sight>,
 }
 
-/// Looking through the whole tree or all processes is for the exception; a flood of them must not make it
-/// the rule.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The oldest record of which it can be told by looking at all processes who it was about: a runtime takes
-/// longer than that to remove a container whose last process has ended.
-const FRESH: Duration = Duration::from_millis(50);
+/// Looking through the whole tree is for the exception; a flood of them must not make it the rule.
+const WALK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is gone through what can be forgotten.
+const FORGET_EVERY: Duration = Duration::from_millis(500);
 
 /// Finds out who.
 pub struct Resolver {
@@ -56,9 +54,10 @@ pub struct Resolver {
     containers: Containers,
     processes: Processes,
     tree: Option<Tree>,
-    /// When the tree, and all processes, may be looked at again.
+    by_profile: ByProfile,
+    /// When the tree may be looked at again.
     next_walk: Instant,
-    next_scan: Instant,
+    next_forgetting: Instant,
     own_pid: u32,
     own_container: Option<Box<str>>,
 }
@@ -73,18 +72,26 @@ impl Resolver {
                  are found by their processes only; mount the host's /sys/fs/cgroup"
             );
         }
-        Self::with(ledger, tree, Processes::at("/proc"), limits)
+        Self::with(ledger, tree, Processes::at("/proc"), Attachments::default(), limits)
     }
 
-    pub(super) fn with(ledger: Arc<Ledger>, tree: Option<Tree>, processes: Processes, limits: Limits) -> Self {
+    pub(super) fn with(
+        ledger: Arc<Ledger>,
+        tree: Option<Tree>,
+        processes: Processes,
+        attachments: Attachments,
+        limits: Limits,
+    ) -> Self {
         let now = Instant::now();
+        let by_profile = ByProfile::new(tree.clone(), processes.clone(), attachments, limits.keep, now);
         let mut resolver = Self {
             ledger,
             containers: Containers::new(limits),
             processes,
             tree,
+            by_profile,
             next_walk: now,
-            next_scan: now,
+            next_forgetting: now,
             own_pid: std::process::id(),
             own_container: None,
         };
@@ -111,6 +118,10 @@ impl Resolver {
         self.containers.expire(now, |why| self.ledger.identity().evict(why));
         let [live, gone] = self.containers.len();
         self.ledger.identity().set_known(live, gone);
+        if now >= self.next_forgetting {
+            self.next_forgetting = now + FORGET_EVERY;
+            self.by_profile.expire(now, since_epoch());
+        }
     }
 
     /// Whose this violation is. To be asked at once: processes end. `wall_minus_boot` is what has to be added
@@ -162,8 +173,14 @@ impl Resolver {
     ) -> Identity {
         let pid = process.and_then(|process| process.pid);
         let found = match found {
-            Err(why) => self.by_profile(violation, now).ok_or(why),
-            found => found,
+            Err(why) => {
+                let alone = self.by_profile.find(violation, &mut self.containers, now, since_epoch());
+                alone.map(|container| (Owner::Container(container), How::Profile)).ok_or(why)
+            }
+            Ok((owner, how)) => {
+                self.by_profile.note(violation, &owner, now);
+                Ok((owner, how))
+            }
         };
         self.finish(found, pid)
     }
@@ -216,39 +233,10 @@ impl Resolver {
         if now < self.next_walk {
             return;
         }
-        self.next_walk = now + LOOK_EVERY;
+        self.next_walk = now + WALK_EVERY;
         let counts = self.ledger.identity();
         counts.walk();
         tree.walk(|id, path| self.containers.made(id, path, |why| counts.evict(why)));
-    }
-
-    /// The container, if it is the only one on the node that can have run under the record's profile. Never
-    /// where the kernel does not tell of cgroups: one may have come and gone between two looks.
-    fn by_profile(&mut self, violation: &Violation<'_>, now: Instant) -> Option<(Owner, How)> {
-        if !self.ledger.hears_of_cgroups() {
-            return None;
-        }
-        let profile = violation.profile.filter(|_| violation.namespace.is_none())?;
-        let age = Duration::from_nanos(since_epoch().checked_sub(violation.time?)?);
-        if age > FRESH || now < self.next_scan {
-            return None;
-        }
-        self.next_scan = now + LOOK_EVERY;
-        // All containers whose cgroup is there, with or without processes: those of the tree, and those that
-        // ended since, if the kernel tells.
-        let mut there: HashSet<Box<str>> = HashSet::new();
-        let tree = self.tree.as_ref()?;
-        tree.walk(|_, path| {
-            if let Owner::Container(container) = self.containers.owner(cgroup::parse(path)) {
-                there.insert(container.id.clone());
-            }
-        });
-        if let Some(then) = now.checked_sub(age + FRESH) {
-            there.extend(self.containers.ended_since(then).map(|container| container.id.clone()));
-        }
-        let mut seen = Vec::new();
-        self.processes.each(|label, place| seen.push((label.to_vec(), self.containers.owner(place))));
-        sole::container(profile, &seen, &there).map(|container| (Owner::Container(container), How::Profile))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one container that runs under a profile, if there is exactly one. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -40,10 +41,15 @@ pub(super) fn container(
 
 /// Whether a label such as `web//&outer (enforce)` is or has `profile`, learning profiles apart.
 fn is_under(label: &[u8], profile: &[u8]) -> bool {
+    let wanted = profile_base(profile);
+    profiles(label).any(|one| one == wanted)
+}
+
+/// The profiles of a label.
+pub(super) fn profiles(label: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
     let label = label.trim_ascii_end();
     let label = label.rfind(" (").and_then(|at| label.get(..at)).unwrap_or(label);
-    let wanted = profile_base(profile);
-    label.split_str("//&").any(|one| profile_base(one) == wanted)
+    label.split_str("//&").map(profile_base).filter(|one| !matches!(&**one, b"" | b"unconfined"))
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ mod tests {
     use crate::identity::process::Processes;
     use crate::identity::runtime::Runtimes;
     use crate::ledger::Ledger;
+    use crate::node::Attachments;
     use crate::record::{CgroupChange, Class};
 
     const POD: &str = "0fbc5e4a-2a4b-4c5d-9e6f-7a8b9c0d1e2f";
@@ -107,13 +108,15 @@ mod tests {
         let proc = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::default());
         let processes = Processes::at(proc.path());
-        let mut resolver = Resolver::with(ledger, None, processes, containers::Limits::default());
+        let mut resolver =
+            Resolver::with(ledger, None, processes, Attachments::default(), containers::Limits::default());
         let id = "a".repeat(64);
         let path = format!("/kubepods/pod{POD}/{id}");
         resolver.cgroup(CgroupChange { id: 40, path: path.as_bytes(), gone: false }, Instant::now());
         let pods = Arc::new(Pods::new(Some(Source::Api), Limits::default()));
         pods.set_up(true);
-        let mut naming: Naming<()> = Naming::new(Names::new(Arc::clone(&pods), Runtimes::new("/nonexistent")));
+        let mut naming: Naming<()> =
+            Naming::new(Names::new(Arc::clone(&pods), Runtimes::new("/nonexistent")));
         let mut unnamed = Unnamed::default();
         let mut all = Vec::new();
         let shown = |unrecorded: &Unrecorded<'_>| {

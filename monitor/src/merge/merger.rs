@@ -8,7 +8,7 @@
 //! some time later: a stream that lags, because a storm fills the queue before it, is waited for.
 
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::time::{Duration, Instant};
 
 use super::SeenBy;
@@ -89,6 +89,9 @@ pub struct Parked {
 pub struct Merger {
     streams: Streams,
     hash: RandomState,
+    /// What a key is the hash of, put together anew each time: hashing one text is much quicker than hashing a
+    /// dozen pieces.
+    text: Vec<u8>,
     /// Counted when eBPF saw them; the audit stream should bring them too.
     awaited: Waiting<()>,
     /// Records of the audit stream that eBPF should bring too.
@@ -120,6 +123,7 @@ impl Merger {
         Self {
             streams,
             hash: RandomState::new(),
+            text: Vec::new(),
             awaited: Waiting::new(awaited),
             parked: Waiting::new(parked),
             ebpf_seen: Seen::default(),
@@ -202,6 +206,16 @@ impl Merger {
         }
     }
 
+    /// The record of the audit stream that has waited longest for eBPF's sighting.
+    pub fn oldest_parked(&self) -> Option<&Parked> {
+        self.parked.oldest()
+    }
+
+    /// Whether there is one stream, of which everything passes at once.
+    pub fn is_of_one(&self) -> bool {
+        self.streams == Streams::One
+    }
+
     /// How many violations had a stamp, but did not come through the audit stream in time.
     pub fn missed_by_audit(&self) -> u64 {
         self.missed_by_audit
@@ -223,24 +237,33 @@ impl Merger {
     /// and one that a bus daemon mediates never passes the kernel's hook.
     ///
     /// A keyed hash of 64 bits stands for all of it: who does not know the key cannot make two alike.
-    fn key(&self, violation: &Violation<'_>) -> Option<(AuditId, u64)> {
+    fn key(&mut self, violation: &Violation<'_>) -> Option<(AuditId, u64)> {
         if violation.sender.is_some() || self.streams == Streams::One {
             return None;
         }
         let stamp = violation.audit_id?;
-        let mut hasher = self.hash.build_hasher();
-        (stamp, violation.verdict, violation.pid).hash(&mut hasher);
-        let operation = Some(violation.operation);
+        self.text.clear();
+        for number in [stamp.millis, stamp.serial, violation.verdict as u64, number(violation.pid)] {
+            self.text.extend_from_slice(&number.to_ne_bytes());
+        }
         for text in [
-            operation,
+            Some(violation.operation),
             violation.namespace,
             violation.profile,
             violation.name,
             violation.requested_mask,
             violation.denied_mask,
         ] {
-            text.map(|text| text.get(..Self::PREFIX).unwrap_or(text)).hash(&mut hasher);
+            let text = text.map(|text| text.get(..Self::PREFIX).unwrap_or(text));
+            // The length tells where each ends, and none from an empty one.
+            self.text.extend_from_slice(&number(text.map(<[u8]>::len)).to_ne_bytes());
+            self.text.extend_from_slice(text.unwrap_or_default());
         }
-        Some((stamp, hasher.finish()))
+        Some((stamp, self.hash.hash_one(self.text.as_slice())))
     }
+}
+
+/// Nothing is a number, too.
+fn number(value: Option<impl TryInto<u64>>) -> u64 {
+    value.and_then(|value| value.try_into().ok()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::time::{Duration, Instant};
 
 use crate::capture::Source;
 use crate::record::Violation;
@@ -41,14 +42,53 @@ struct Alike {
     met: [u32; Met::LOGS + Source::ALL.len()],
 }
 
-/// The violations that were recovered. Bounded by what is read of the logs.
+/// The violations that were recovered. Bounded by what is read of the logs, and let go when the sources cannot bring
+/// any of them any more.
 #[derive(Debug, Default)]
 pub struct Recovered {
     hash: RandomState,
     alike: HashMap<u64, Alike>,
+    /// When which source has to be seen to be empty; none when that is not waited for.
+    awaited: [Option<Instant>; Source::ALL.len()],
 }
 
 impl Recovered {
+    /// How long after the logs a source may still bring what was in them: a log has a record when the kernel's audit
+    /// thread has sent it to everybody else.
+    const LAG: Duration = Duration::from_secs(10);
+
+    /// Notes that the logs have been read at `now`: from here on it ends.
+    pub fn read(&mut self, now: Instant) {
+        self.awaited = [Some(now + Self::LAG); Source::ALL.len()];
+    }
+
+    /// When `source` is to be asked whether it has anything more, if it does not tell before.
+    pub fn deadline(&self, source: Source) -> Option<Instant> {
+        self.awaited.get(source as usize).copied().flatten()
+    }
+
+    /// Notes that `source` had nothing more when it was looked at after `at`.
+    pub fn drained(&mut self, source: Source, at: Instant) {
+        if self.deadline(source).is_some_and(|deadline| deadline <= at) {
+            self.ended(source);
+        }
+    }
+
+    /// Notes that `source` brings nothing more of that time.
+    pub fn ended(&mut self, source: Source) {
+        if let Some(awaited) = self.awaited.get_mut(source as usize) {
+            *awaited = None;
+        }
+        if self.is_over() {
+            self.alike = HashMap::new();
+        }
+    }
+
+    /// Whether no source can bring anything of that time any more.
+    pub fn is_over(&self) -> bool {
+        self.awaited.iter().all(Option::is_none)
+    }
+
     /// Whether a violation in a log has not been met before; one without a stamp cannot be told.
     pub fn is_new(&mut self, violation: &Violation<'_>, log: usize) -> bool {
         let Some(key) = self.key(violation) else { return false };
@@ -126,5 +166,25 @@ mod tests {
             };
             assert_eq!(counted, count, "step {number}: {met:?} {serial} {name}");
         }
+    }
+    #[test]
+    fn it_is_let_go_when_both_sources_were_empty_later() {
+        let arena = Bump::new();
+        let text = line(1, "/a");
+        let violation = parse_line(text.as_bytes(), Origin::Kmsg, &Senders::by_program(), &arena).unwrap();
+        let start = Instant::now();
+        let later = start + Recovered::LAG;
+        let mut recovered = Recovered::default();
+        assert!(recovered.is_over(), "nothing was read");
+        assert!(recovered.is_new(violation, 0));
+        recovered.read(start);
+        assert_eq!(recovered.deadline(Source::Audit), Some(later));
+        recovered.drained(Source::Ebpf, start);
+        recovered.ended(Source::Audit);
+        assert_eq!(recovered.deadline(Source::Ebpf), Some(later), "it was empty too early");
+        assert!(recovered.has(violation, Source::Ebpf), "and brings it");
+        recovered.drained(Source::Ebpf, later);
+        assert!(recovered.is_over());
+        assert_eq!(recovered.alike.capacity(), 0);
     }
 }

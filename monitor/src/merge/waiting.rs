@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 /// Items by key, kept in the order of arrival until they are taken, until their time is up, or until the
 /// room is full. Several items may wait under one key; the oldest is taken first.
 #[derive(Debug)]
@@ -12,8 +14,8 @@ pub(super) struct Waiting<T> {
     /// The ticket of the first item; the next ones follow. A taken item leaves its place behind.
     first: u64,
     items: VecDeque<Option<Item<T>>>,
-    /// The oldest and the newest ticket of each key.
-    tickets: HashMap<u64, (u64, u64)>,
+    /// The oldest and the newest ticket of each key. Keys are hashes that nobody can foresee: a quick hasher will do.
+    tickets: HashMap<u64, (u64, u64), RandomState>,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,7 @@ struct Item<T> {
 
 impl<T> Waiting<T> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, waiting: 0, first: 0, items: VecDeque::new(), tickets: HashMap::new() }
+        Self { limit, waiting: 0, first: 0, items: VecDeque::new(), tickets: HashMap::default() }
     }
 
     /// Lets an item wait until `until`; gives back the oldest when the room is full. `until` must not be
@@ -69,6 +71,11 @@ impl<T> Waiting<T> {
     /// When the oldest item's time is up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.items.front()?.as_ref().map(|item| item.until)
+    }
+
+    /// The oldest item.
+    pub(super) fn oldest(&self) -> Option<&T> {
+        self.items.front()?.as_ref().map(|item| &item.item)
     }
 
     /// Takes the oldest item, whether its time is up or not.

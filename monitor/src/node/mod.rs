@@ -14,6 +14,7 @@ use std::sync::Arc;
 use self::confinement::Confinement;
 pub use self::hierarchy::Hierarchy;
 pub use self::parameters::parameters;
+pub use self::profiles::Attachments;
 use self::profiles::Profiles;
 pub use self::users::bus_users;
 

@@ -35,12 +35,14 @@ pub async fn run(
     let nodes: Api<Node> = Api::all(client);
     let mut changed = profiles.subscribe();
     let mut complained = false;
+    let mut left_out = 0;
     loop {
         changed.mark_unchanged();
         let pause = match profiles.inventory() {
             // Taking all labels away because a file cannot be read would move pods.
             Err(_) => None,
-            Ok(inventory) => match publish(&nodes, &name, &labels(&inventory, &pattern)).await {
+            Ok(inventory) => match publish(&nodes, &name, &labels(&inventory, &pattern), &mut left_out).await
+            {
                 Ok(()) => {
                     complained = false;
                     None
@@ -76,11 +78,13 @@ pub async fn run(
     }
 }
 
-async fn publish(nodes: &Api<Node>, name: &str, wanted: &Labels) -> anyhow::Result<()> {
-    if wanted.left_out > 0 {
-        tracing::debug!(
+/// `told` is how many were last said to have no label.
+async fn publish(nodes: &Api<Node>, name: &str, wanted: &Labels, told: &mut usize) -> anyhow::Result<()> {
+    if std::mem::replace(told, wanted.left_out) != wanted.left_out && wanted.left_out > 0 {
+        tracing::warn!(
             left_out = wanted.left_out,
-            "profiles that match have no label: too many, or the same name"
+            "profiles that match --node-labels have no label, for there are too many, or another has the same \
+             label: narrow the pattern"
         );
     }
     // The first one may change nothing; it is asked for its answer.

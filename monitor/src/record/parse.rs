@@ -5,7 +5,7 @@ use bumpalo::collections::Vec as ArenaVec;
 use thiserror::Error;
 
 use super::class::{changes_policy, classify};
-use super::fields::{Field, Scanner, Value, word};
+use super::fields::{Field, Scanner, Value, Word, word};
 use super::hex;
 use super::violation::{AuditId, Class, Origin, Verdict, Violation};
 
@@ -66,15 +66,20 @@ pub(crate) fn split_stamp(text: &[u8]) -> Option<(AuditId, &[u8])> {
 }
 
 /// Takes a decimal number off the front.
+#[inline]
 pub(crate) fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let mut rest = text;
-    let mut value: u64 = 0;
-    while let Some((eight, tail)) = rest.split_first_chunk()
-        && let Some(number) = eight_digits(*eight)
-    {
-        value = value.wrapping_mul(100_000_000).wrapping_add(number);
-        rest = tail;
+    let Some((eight, rest)) = text.split_first_chunk() else {
+        return split_digits(0, text, text);
+    };
+    match leading_digits(*eight) {
+        (0, _) => None,
+        (8, value) => split_digits(value, rest, text),
+        (digits, value) => Some((value, text.get(digits..)?)),
     }
+}
+
+/// Takes the digits off the front of `rest`, whose number begins in `text` and is `value` up to there.
+fn split_digits<'a>(mut value: u64, mut rest: &'a [u8], text: &'a [u8]) -> Option<(u64, &'a [u8])> {
     while let [digit @ b'0'..=b'9', tail @ ..] = rest {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         rest = tail;
@@ -87,18 +92,20 @@ pub(crate) fn split_number(text: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
-/// The number that eight digits make: pairs, fours and all eight are summed side by side in one word.
-fn eight_digits(text: [u8; 8]) -> Option<u64> {
+/// How many digits eight bytes begin with, and the number that they make: pairs, fours and all eight are summed
+/// side by side in one word.
+fn leading_digits(text: [u8; 8]) -> (usize, u64) {
     const EACH: u64 = u64::MAX / 255;
     const HIGH: u64 = EACH * 0x80;
     let digits = u64::from_le_bytes(text) ^ (EACH * 0x30);
     // What is more than 9 reaches the high bit of its byte when 0x76 is added, or has it set.
-    if (((digits & !HIGH) + EACH * 0x76) | digits) & HIGH != 0 {
-        return None;
-    }
+    let others = (((digits & !HIGH) + EACH * 0x76) | digits) & HIGH;
+    let length = others.trailing_zeros() / u8::BITS;
+    // With zeros in front for those that are none.
+    let digits = digits.checked_shl(u64::BITS - length * u8::BITS).unwrap_or(0);
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+    (length as usize, (fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
 /// A decimal number and nothing else; None when it is too large.
@@ -155,10 +162,10 @@ struct Reader<'a> {
 
 /// The keys that have a field of their own, as [`word`]s.
 mod keys {
-    use super::word;
+    use super::{Word, word};
 
     macro_rules! words {
-        ($($name:ident = $key:literal;)*) => { $(pub(super) const $name: u128 = word($key);)* };
+        ($($name:ident = $key:literal;)*) => { $(pub(super) const $name: Word = word($key);)* };
     }
 
     words! {

@@ -13,7 +13,7 @@ use aa_monitor_ebpf::{
 
 use super::class::classify;
 use super::parse::split_stamp;
-use super::violation::{Class, Origin, Target, Task, Verdict, Violation};
+use super::violation::{AuditId, Class, Origin, Target, Task, Verdict, Violation};
 use super::words;
 
 /// Why a wire record is not understood.
@@ -64,6 +64,17 @@ pub fn decode_cgroup(raw: &[u8]) -> Result<Option<CgroupChange<'_>>, WireError> 
         return Err(WireError::Version { found: header.version });
     }
     Ok(Some(CgroupChange { id: header.id, path, gone }))
+}
+
+/// The audit stamp of a violation's record, without reading the rest of it.
+pub fn wire_stamp(raw: &[u8]) -> Option<AuditId> {
+    let (header, strings) = raw.split_at_checked(size_of::<Header>())?;
+    let header: Header = bytemuck::pod_read_unaligned(header);
+    if (header.version, header.kind) != (WIRE_VERSION, KIND_VIOLATION) {
+        return None;
+    }
+    let slots = unpack(&header, strings).ok()?;
+    slots.get(Slot::Stamp as usize).copied().flatten().and_then(split_stamp).map(|(stamp, _)| stamp)
 }
 
 /// Decodes one record of the ring. `wall_minus_boot` is what has to be added to the kernel's boot time to

@@ -7,6 +7,6 @@ mod checkpoint;
 mod journal;
 mod lock;
 
-pub use checkpoint::{Checkpoint, Since};
+pub use checkpoint::{Checkpoint, Since, Whose};
 pub use journal::{Entry, Journal, Left};
 pub use lock::{Lock, LockError};

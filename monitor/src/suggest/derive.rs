@@ -80,6 +80,8 @@ fn has_words_only(violation: &Violation<'_>) -> bool {
             .all(|value| value.iter().all(|byte| word(byte) || b" ,".contains(byte)))
 }
 
+const NO_FILE: &str = "the record names no file";
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -99,20 +101,25 @@ fn peer(violation: &Violation<'_>) -> Option<Pattern> {
     violation.peer.filter(|peer| !peer.is_empty()).map(Pattern::literal)
 }
 
-/// A path that the kernel could not follow to the root has no leading slash.
+/// A path that the kernel could not follow to the root has no leading slash. A file that never had a path, as
+/// the memory of huge pages, has nothing but the slash, which is left out too.
 fn located(violation: &Violation<'_>, rule: impl FnOnce(Pattern) -> Rule) -> Need {
-    let Some(name) = violation.name.filter(|name| !name.is_empty()) else {
-        return Need::Nothing("the record names no file");
+    let Some(name) = violation.name else { return Need::Nothing(NO_FILE) };
+    let disconnected = match violation.info {
+        Some(b"Failed name lookup - deleted entry") => return Need::Flag("mediate_deleted", None),
+        Some(b"Failed name lookup - disconnected path") => true,
+        None => !name.is_empty(),
+        Some(_) => false,
     };
-    match violation.info {
-        Some(b"Failed name lookup - deleted entry") => Need::Flag("mediate_deleted", None),
-        Some(b"Failed name lookup - disconnected path") | None if !name.starts_with(b"/") => {
-            // Attached at the root, where such a path then is looked for.
+    match name {
+        [b'/', ..] => Need::Rule(rule(Pattern::literal(name))),
+        // Attached at the root, where such a path then is looked for.
+        _ if disconnected => {
             let attached = [b"/", name].concat();
             Need::Flag("attach_disconnected", Some(rule(Pattern::literal(&attached))))
         }
-        _ if !name.starts_with(b"/") => Need::Nothing("the path is not known"),
-        _ => Need::Rule(rule(Pattern::literal(name))),
+        [] => Need::Nothing(NO_FILE),
+        _ => Need::Nothing("the path is not known"),
     }
 }
 

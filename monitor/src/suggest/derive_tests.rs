@@ -108,6 +108,11 @@ const ROWS: &[(&str, bool, &str)] = &[
         "mqueue (create read) type=posix /q,",
     ),
     (
+        r#"operation="file_mmap" info="Failed name lookup - disconnected path" error=-13 name="" comm="postgres" requested_mask="wr" denied_mask="wr" fsuid=70 ouid=70"#,
+        true,
+        "flag attach_disconnected and owner / rw,",
+    ),
+    (
         r#"operation="open" info="Failed name lookup - disconnected path" error=-13 name="run/x" denied_mask="r""#,
         false,
         "flag attach_disconnected and /run/x r,",

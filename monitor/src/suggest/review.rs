@@ -26,6 +26,8 @@ pub(crate) fn review(rule: &Rule) -> Option<&'static str> {
             let writes = perms.contains(&'w') || perms.contains(&'a');
             if exec.as_ref().is_some_and(|exec| exec.how.to_ascii_lowercase().ends_with("ux")) {
                 Some("runs unconfined")
+            } else if writes && path.text == "/" {
+                Some("stands for files that never had a path, such as huge pages")
             } else if writes && path.text == "/**" {
                 Some("writes everywhere")
             } else if writes && (path.text.starts_with("/proc/sys/") || path.text.starts_with("@{PROC}/sys/"))
@@ -74,6 +76,8 @@ mod tests {
             ("ptrace (read) peer=x", false),
             ("ptrace (trace) peer=x", true),
             ("/** w", true),
+            ("owner / rw", true),
+            ("/ r", false),
             ("/** r", false),
             ("/proc/sys/net/core/somaxconn w", true),
             ("@{PROC}/sys/kernel/x rw", true),

@@ -5,6 +5,7 @@
 //! request (`log`) and misbehaves when told to (`fault`). What it refuses to store is decided in `admit`.
 //! A pod can be added by the handle ([`ApiServer::apply`]) or over HTTP, as with the real one.
 
+mod access;
 mod admit;
 mod answer;
 mod events;
@@ -30,6 +31,7 @@ pub use fault::{Action, Fault};
 pub use log::Request;
 pub use route::{Resource, Verb};
 
+use access::Access;
 use fault::Faults;
 use log::Log;
 use store::Store;
@@ -43,6 +45,7 @@ struct Shared {
     /// The store's version: what watches wait for.
     version: tokio::sync::watch::Sender<u64>,
     faults: Faults,
+    access: Access,
     log: Log,
     /// Raised to end all watches; a watch remembers the number that it began with.
     cut: tokio::sync::watch::Sender<u64>,
@@ -114,6 +117,7 @@ impl ApiServer {
             store: Mutex::default(),
             version: tokio::sync::watch::Sender::new(0),
             faults: Faults::default(),
+            access: Access::default(),
             log: Log::default(),
             cut: tokio::sync::watch::Sender::new(0),
             present: tokio::sync::watch::Sender::new(true),
@@ -178,6 +182,16 @@ impl ApiServer {
     /// Forgets all faults.
     pub fn heal(&self) {
         self.shared.faults.clear();
+    }
+
+    /// From now on the client may not do this; asked about it, the server says so.
+    pub fn forbid(&self, verb: Verb, resource: Resource) {
+        self.shared.access.forbid(verb, resource);
+    }
+
+    /// From now on the client may do everything.
+    pub fn permit_all(&self) {
+        self.shared.access.permit_all();
     }
 
     /// Ends all watches in the middle of a chunk.

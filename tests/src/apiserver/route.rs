@@ -58,6 +58,13 @@ impl Resource {
     /// What a kubelet serves as `/pods`; to be named in faults and in the log.
     pub const KUBELET_PODS: Self = Self::of("kubelet", "v1", "pods");
 
+    /// By which a client asks what it may do.
+    pub const ACCESS_REVIEWS: Self = Self::of("authorization.k8s.io", "v1", "selfsubjectaccessreviews");
+    /// What a kubelet asks the API server about, when a client wants to see `/pods`; and what older ones ask.
+    pub const NODES_PODS: Self = Self::of("", "v1", "nodes/pods");
+    /// See [`Self::NODES_PODS`].
+    pub const NODES_PROXY: Self = Self::of("", "v1", "nodes/proxy");
+
     const fn of(group: &'static str, version: &'static str, plural: &'static str) -> Self {
         Self { group: Cow::Borrowed(group), version: Cow::Borrowed(version), plural: Cow::Borrowed(plural) }
     }

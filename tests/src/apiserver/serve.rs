@@ -136,7 +136,11 @@ fn handle(shared: &Arc<Shared>, route: Option<Route>, request: &Request) -> Resu
     }
     let route = route.ok_or_else(|| Refusal::new(404, "the server could not find the requested resource"))?;
     let verb = request.verb.ok_or_else(|| Refusal::new(405, "the server does not allow this method here"))?;
+    shared.access.check(verb, &route.resource)?;
     let (body, status) = match verb {
+        Verb::Create if route.resource == Resource::ACCESS_REVIEWS => {
+            (shared.access.review(&request.body)?, 201)
+        }
         Verb::Watch => return super::watch::watch(shared, route, &request.query),
         Verb::List if route.resource == Resource::KUBELET_PODS => (kubelet_pods(shared), 200),
         Verb::List => (list::list(shared, &route, &request.query)?, 200),

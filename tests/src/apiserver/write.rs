@@ -104,7 +104,7 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn parse(body: &[u8]) -> Result<Value, Refusal> {
     let object: Value = serde_json::from_slice(body).map_err(|error| Refusal::new(400, error.to_string()))?;
     if object.is_object() { Ok(object) } else { Err(Refusal::new(400, "the body is no object")) }
 }

@@ -117,6 +117,80 @@ fn the_api_server_is_asked_for_this_nodes_pods() {
     }
 }
 
+/// Whether each permission is given, and what was said about it.
+fn permissions(answer: &Value) -> Vec<(bool, String)> {
+    let checks = answer["checks"].as_array().expect("a list").iter();
+    let about = checks.filter(|found| found["check"] == "permission");
+    about
+        .map(|found| (found["status"] == "ok", found["message"].as_str().expect("a text").to_owned()))
+        .collect()
+}
+
+#[test]
+fn each_permission_that_the_configuration_needs_is_asked_about_and_named() {
+    let server = ApiServer::start().unwrap();
+    server.apply(&Resource::PODS, Pod::new("shop", "a", "a").json());
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(server.kubeconfig(None).as_bytes()).unwrap();
+    // Loading programs is not what this is about.
+    let common =
+        ["--kubeconfig", file.path().to_str().unwrap(), "--node-name", "node-1", "--source", "audit"];
+    let labels = ["--node-labels", "web*"];
+    let kubelet = ["--pod-source", "kubelet", "--kubelet-url", &server.url(), "--kube-events", "off"];
+    let proxied = Resource::NODES_PODS;
+    for (name, flags, verb, resource, count, loss) in [
+        ("list", &labels[..], Verb::List, Resource::PODS, 5, "list pods is not permitted: events carry"),
+        ("watch", &labels, Verb::Watch, Resource::PODS, 5, "watch pods is not permitted: events carry"),
+        (
+            "create",
+            &labels,
+            Verb::Create,
+            Resource::EVENTS,
+            5,
+            "create events.events.k8s.io is not permitted: `kube",
+        ),
+        (
+            "patch",
+            &labels,
+            Verb::Patch,
+            Resource::EVENTS,
+            5,
+            "patch events.events.k8s.io is not permitted: an Ev",
+        ),
+        ("nodes", &labels, Verb::Patch, Resource::NODES, 5, "patch nodes is not permitted: this node is not"),
+        ("kubelet", &kubelet, Verb::Get, proxied, 1, "get nodes/pods is not permitted: the kubelet refuses"),
+    ] {
+        let flags = [&common[..], flags].concat();
+        let (_, answer) = check(&flags);
+        let all = permissions(&answer);
+        assert!(all.len() == count && all.iter().all(|(given, _)| *given), "{name}: {all:?}");
+        if resource == Resource::NODES_PODS {
+            server.forbid(verb, resource);
+            let (_, answer) = check(&flags);
+            assert!(permissions(&answer).iter().all(|(given, _)| *given), "{name}: an older role is enough");
+            server.forbid(verb, Resource::NODES_PROXY);
+        } else {
+            server.forbid(verb, resource);
+        }
+        let (output, answer) = check(&flags);
+        let missing: Vec<_> = permissions(&answer).into_iter().filter(|(given, _)| !given).collect();
+        assert_eq!(missing.len(), 1, "{name}: {missing:?}");
+        assert!(missing.iter().all(|(_, said)| said.starts_with(loss)), "{name}: {missing:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("give the agent's ClusterRole apiGroups"), "{name}: {text}");
+        server.permit_all();
+    }
+    assert!(server.all(&Resource::EVENTS).is_empty(), "nothing was tried out");
+    server.fault(Fault::on(
+        Verb::Create,
+        Resource::ACCESS_REVIEWS,
+        Action::Refuse { status: 404, retry_after: None },
+    ));
+    let (_, answer) = check(&common);
+    let (status, message) = line(&answer, "permissions");
+    assert!(status == "warn" && message.contains("asking whether list pods is permitted"), "{message}");
+}
+
 #[test]
 fn what_is_not_configured_is_not_asked_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();

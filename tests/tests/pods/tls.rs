@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aa_monitor::identity::pods::{Options, Pods, Source, Trust, start};
+use aa_monitor::identity::pods::{Options, Pods, Source, Trust, start, try_out};
 use aa_monitor_tests::apiserver::pod::Pod;
 use aa_monitor_tests::apiserver::{ApiServer, Resource};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +35,18 @@ async fn front(to: SocketAddr, name: &str, issuer: &Issuer<'static, KeyPair>) ->
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
     let certificate = params.signed_by(&key, issuer).expect("signed");
+    serve(to, &certificate, &key).await
+}
+
+/// The same with a certificate that vouches for itself, as PEM, too.
+async fn self_signed(to: SocketAddr, name: &str) -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    let certificate = params.self_signed(&key).expect("signed");
+    (serve(to, &certificate, &key).await, certificate.pem())
+}
+
+async fn serve(to: SocketAddr, certificate: &Certificate, key: &KeyPair) -> String {
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
@@ -67,8 +79,8 @@ fn account(ca: Option<&str>) -> TempDir {
     folder
 }
 
-fn pods(url: &str, account: &Path, ca: Option<&Path>, insecure: bool) -> Arc<Pods> {
-    start(Options {
+fn options(url: &str, account: &Path, ca: Option<&Path>, insecure: bool) -> Options {
+    Options {
         source: Some(Source::Kubelet),
         node_name: Some("node-1".into()),
         kubelet_url: Some(url.to_owned()),
@@ -78,7 +90,7 @@ fn pods(url: &str, account: &Path, ca: Option<&Path>, insecure: bool) -> Arc<Pod
             service_account: Some(account.to_owned()),
         },
         ..Options::default()
-    })
+    }
 }
 
 /// What becomes of it: the pods are known, or the source has failed.
@@ -114,10 +126,33 @@ async fn the_token_goes_to_a_kubelet_that_has_proved_to_be_one() {
         ("not encrypted, as was asked for", &server.url(), &with_ca, None, true, true),
     ] {
         let before = server.requests().len();
-        let pods = pods(url, account.path(), ca, insecure);
+        let pods = start(options(url, account.path(), ca, insecure));
         assert_eq!(known(&pods).await, want, "{name}");
         // Whoever has not proved anything has heard of no token.
         let shown = server.requests().iter().skip(before).any(|r| r.headers.contains_key("authorization"));
         assert_eq!(shown, want, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_kubelet_that_vouches_for_itself_is_refused_with_both_ways_out_and_each_works() {
+    let server = ApiServer::spawn().expect("a port");
+    server.require_token(Some("secret"));
+    server.apply(&Resource::PODS, Pod::new("shop", "web", "u").container("app", &id('a')).json());
+    let (cluster, _) = authority();
+    let account = account(Some(&cluster));
+    let (url, pem) = self_signed(server.address(), "127.0.0.1").await;
+    let own = account.path().join("kubelet.crt");
+    fs::write(&own, pem).expect("written");
+
+    let refused = try_out(&options(&url, account.path(), None, false)).await.expect_err("refused");
+    assert!(refused.message.contains("certificate"), "{refused:?}");
+    let way_out = refused.way_out.expect("a way out");
+    assert!(way_out.contains("--kubelet-ca") && way_out.contains("--kubelet-insecure"), "{way_out}");
+    assert!(server.requests().is_empty(), "it has heard of no token");
+
+    for (name, ca, insecure) in [("--kubelet-ca", Some(&*own), false), ("--kubelet-insecure", None, true)] {
+        let (node, pods) = try_out(&options(&url, account.path(), ca, insecure)).await.expect(name);
+        assert_eq!((&*node, pods), ("node-1", 1), "{name}");
     }
 }

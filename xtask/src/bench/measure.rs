@@ -1,5 +1,6 @@
 //! Programs that time themselves, in turns, on one core.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,14 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Step;
 
+/// How often each contender runs, unless asked otherwise.
+pub(crate) const RUNS: u32 = 7;
+
 /// A program that prints a [`Run`] when asked to do something with a file.
 #[derive(Debug)]
 pub(crate) struct Contender {
     /// For the table.
-    pub(crate) name: String,
-    pub(crate) program: PathBuf,
+    name: String,
+    program: PathBuf,
     /// What it is asked to do.
-    pub(crate) task: &'static str,
+    task: &'static str,
 }
 
 /// One reading of a whole log.
@@ -46,11 +50,35 @@ impl Run {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Runs {
     pub(crate) name: String,
-    /// Nanoseconds a record: the middle one of the runs, the fastest, the slowest.
-    pub(crate) median: f64,
-    pub(crate) fastest: f64,
-    pub(crate) slowest: f64,
     pub(crate) runs: Vec<Run>,
+}
+
+impl Runs {
+    /// Records a second, of each run.
+    pub(crate) fn rates(&self) -> Vec<f64> {
+        self.runs.iter().map(|run| 1e9 / run.nanos_per_record()).collect()
+    }
+
+    /// How many times as fast as `other` each run was; both ran in the same turn, so what else the machine does
+    /// slows both.
+    pub(crate) fn times(&self, other: &Self) -> Vec<f64> {
+        let pairs = self.runs.iter().zip(&other.runs);
+        pairs.map(|(us, them)| them.nanos_per_record() / us.nanos_per_record()).collect()
+    }
+}
+
+/// For a terminal: what each contender took.
+pub(crate) fn table(all: &[Runs]) -> String {
+    let mut text = format!("{:<28} {:>10} {:>22} {:>14}", "", "ns/record", "fastest - slowest", "records/s");
+    for Runs { name, runs } in all {
+        let mut sorted: Vec<f64> = runs.iter().map(Run::nanos_per_record).collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        let last = sorted.len().saturating_sub(1);
+        let (median, spread) = (at(last / 2), format!("{:.1} - {:.1}", at(0), at(last)));
+        let _ = write!(text, "\n{name:<28} {median:>10.1} {spread:>22} {:>14.0}", 1e9 / median);
+    }
+    text
 }
 
 /// Lets the contenders read a log, one after the other, so many times.
@@ -62,10 +90,14 @@ pub(crate) fn in_turns(contenders: &[Contender], log: &Path, times: u32) -> Resu
             runs.push(contender.run(log)?);
         }
     }
-    Ok(contenders.iter().zip(all).map(|(contender, runs)| summarise(&contender.name, runs)).collect())
+    Ok(contenders.iter().zip(all).map(|(one, runs)| Runs { name: one.name.clone(), runs }).collect())
 }
 
 impl Contender {
+    pub(crate) fn new(name: &str, program: &Path, task: &'static str) -> Self {
+        Self { name: name.to_owned(), program: program.to_owned(), task }
+    }
+
     /// One reading of a log.
     pub(crate) fn run(&self, log: &Path) -> Result<Run> {
         let step = Step { name: &self.name, way_out: "run the command by hand" };
@@ -73,14 +105,6 @@ impl Contender {
         ensure!(end.success, "{}: {}", self.name, end.text());
         serde_json::from_str(&end.stdout).context("reading a bench program's result")
     }
-}
-
-fn summarise(name: &str, runs: Vec<Run>) -> Runs {
-    let mut sorted: Vec<f64> = runs.iter().map(Run::nanos_per_record).collect();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    let last = sorted.len().saturating_sub(1);
-    Runs { name: name.to_owned(), median: at(last / 2), fastest: at(0), slowest: at(last), runs }
 }
 
 /// Keeps this process and those it starts on one core: the last that it may use.
@@ -94,12 +118,19 @@ fn pin() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Run, summarise};
+    use super::{Run, Runs, table};
 
     #[test]
-    fn the_middle_run_counts() {
-        let run = |nanos| Run { records: 10, understood: 10, nanos, allocations: None, peak_kib: None };
-        let runs = summarise("x", vec![run(900), run(100), run(200)]);
-        assert_eq!((runs.fastest, runs.median, runs.slowest), (10.0, 20.0, 90.0));
+    fn runs_of_one_turn_are_held_against_each_other() {
+        let runs = |nanos: [u64; 3]| Runs {
+            name: "x".to_owned(),
+            runs: nanos
+                .map(|nanos| Run { records: 10, understood: 10, nanos, allocations: None, peak_kib: None })
+                .to_vec(),
+        };
+        let (us, them) = (runs([900, 100, 200]), runs([1800, 400, 200]));
+        assert_eq!(us.times(&them), [2.0, 4.0, 1.0]);
+        assert_eq!(us.rates(), [1e9 / 90.0, 1e8, 5e7]);
+        assert!(table(&[us]).contains("20.0            10.0 - 90.0"));
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use super::figure::{Figure, Goal, Target};
 use crate::lab::console::Outcome;
 use crate::lab::qemu::Stop;
 use crate::lab::rig::{Reach, Rig};
@@ -21,32 +22,57 @@ pub(crate) struct Arguments {
     kernels: Vec<String>,
 }
 
-/// A denied operation with both sources may cost so much of one without an agent.
-const PROMISED: f64 = 1.15;
-/// The silent programs may add so many instructions to a check of a confined task, and none to one of another.
-const PROMISED_SILENT: f64 = 150.0;
-/// The operations, each with what the silent programs may add where that is promised.
-const OPERATIONS: [(&str, Option<f64>); 7] = [
-    ("denied", None),
-    ("quiet", None),
-    ("allowed", Some(PROMISED_SILENT)),
-    ("network", Some(PROMISED_SILENT)),
-    ("capability", Some(PROMISED_SILENT)),
-    ("unconfined", Some(0.0)),
-    ("host-network", Some(0.0)),
-];
+const DENIED: Goal = Goal {
+    part: "vm",
+    what: "a denied open with both sources, times one without an agent, in instructions",
+    unit: "",
+    target: Target::AtMost(1.15),
+};
+const ALLOWED: Goal = Goal {
+    part: "vm",
+    what: "an allowed open with both sources, times one without an agent, in instructions",
+    unit: "",
+    target: Target::AtMost(1.005),
+};
+/// What the silent programs may add to a check of a confined task, for each function that they are on.
+const SILENT_FILE: Goal = silent("an allowed open of a confined task", Target::AtMost(150.0));
+const SILENT_NETWORK: Goal = silent("an allowed socket of a confined task", Target::AtMost(150.0));
+const SILENT_CAPABILITY: Goal = silent("a capability that a confined task has", Target::AtMost(150.0));
+const SILENT_HOST: Goal = silent("an open of an unconfined task", Target::AtMost(0.0));
+const SILENT_HOST_NETWORK: Goal = silent("a socket of an unconfined task", Target::AtMost(0.0));
+const SILENT_QUIET: Goal = silent("an open that is refused without a record", Target::Told);
 
-/// Runs it; true when the promises are kept.
-pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    setup::lab()?;
-    let mut kept = true;
-    for kernel in &arguments.kernels {
-        kept &= measure(kernel)?;
-    }
-    Ok(kept)
+const fn silent(what: &'static str, target: Target) -> Goal {
+    Goal { part: "vm", what, unit: "instructions more with silent denials", target }
 }
 
-fn measure(kernel: &str) -> Result<bool> {
+/// The operations, as the guest calls them.
+const OPERATIONS: [&str; 7] =
+    ["denied", "quiet", "allowed", "network", "capability", "unconfined", "host-network"];
+
+/// What is promised to the programs that are watched.
+pub(crate) const GOALS: &[Goal] = &[
+    DENIED,
+    ALLOWED,
+    SILENT_FILE,
+    SILENT_NETWORK,
+    SILENT_CAPABILITY,
+    SILENT_HOST,
+    SILENT_HOST_NETWORK,
+    SILENT_QUIET,
+];
+
+/// Measures on each kernel.
+pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Figure>> {
+    setup::lab()?;
+    let mut figures = Vec::new();
+    for kernel in &arguments.kernels {
+        figures.extend(on(kernel)?);
+    }
+    Ok(figures)
+}
+
+fn on(kernel: &str) -> Result<Vec<Figure>> {
     let rig = Rig::ready(kernel)?;
     let label = rig.label(&COST);
     println!("  {label}: booting (limit {} s)", COST.limit.as_secs());
@@ -66,7 +92,7 @@ fn measure(kernel: &str) -> Result<bool> {
         "{:<12} {:>8} {:>16} {:>16} {:>16} {:>16}",
         "open", "none", "audit", "ebpf", "both", "both, silent"
     );
-    for (operation, _) in OPERATIONS {
+    for operation in OPERATIONS {
         let none = of(operation, "none");
         let cell = |kind| {
             let cost = of(operation, kind);
@@ -75,17 +101,25 @@ fn measure(kernel: &str) -> Result<bool> {
         let [audit, ebpf, both, silent] = ["audit", "ebpf", "both", "silent"].map(cell);
         println!("{operation:<12} {none:>8.0} {audit:>16} {ebpf:>16} {both:>16} {silent:>16}");
     }
-    println!("\nwhat the silent programs add to the agent with both sources:");
-    let mut kept = true;
-    for (operation, promised) in OPERATIONS {
-        let more = of(operation, "silent") - of(operation, "both");
-        let said = promised.map_or(String::new(), |promised| format!(" (promised: at most {promised:+})"));
-        println!("{operation:<12} {more:>+8.0}{said}");
-        kept &= promised.is_none_or(|promised| more <= promised);
-    }
-    let ratio = of("denied", "both") / of("denied", "none");
-    println!("\ndenied, both sources: {ratio:.3} (promised: at most {PROMISED})");
-    Ok(failed == 0 && kept && ratio <= PROMISED)
+    ensure!(failed == 0, "{label}: {failed} checks failed; the console is in {}", rig.logs(&COST).display());
+    let ratio = |goal: Goal, operation| {
+        goal.measured(of(operation, "both") / of(operation, "none"))
+            .noting(format!("Debian's kernel {kernel}"))
+    };
+    let more = |goal: Goal, operation| {
+        goal.measured(of(operation, "silent") - of(operation, "both"))
+            .noting(format!("Debian's kernel {kernel}"))
+    };
+    Ok(vec![
+        ratio(DENIED, "denied"),
+        ratio(ALLOWED, "allowed"),
+        more(SILENT_FILE, "allowed"),
+        more(SILENT_NETWORK, "network"),
+        more(SILENT_CAPABILITY, "capability"),
+        more(SILENT_HOST, "unconfined"),
+        more(SILENT_HOST_NETWORK, "host-network"),
+        more(SILENT_QUIET, "quiet"),
+    ])
 }
 
 /// The middle one of the rounds' medians.

@@ -27,7 +27,8 @@ const MODULES: [&str; 8] = [
 ];
 
 /// Of `tests/guest`.
-const PROFILES: [&str; 7] = [
+const PROFILES: [&str; 8] = [
+    "alone.profiles",
     "lab.profiles",
     "late.profiles",
     "k8s.profiles",
@@ -37,11 +38,12 @@ const PROFILES: [&str; 7] = [
     "shop.profiles",
 ];
 /// Programs for the authors' suite.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 22] = [
     "usr/bin/bash",
     "usr/bin/curl",
     "usr/bin/gawk",
     "usr/bin/gzip",
+    "usr/bin/node",
     "usr/bin/openssl",
     "usr/bin/perl",
     "usr/bin/python3.13",
@@ -49,13 +51,21 @@ const PROGRAMS: [&str; 17] = [
     "usr/bin/redis-server",
     "usr/bin/sed",
     "usr/bin/seq",
+    "usr/bin/setpriv",
     "usr/bin/sort",
     "usr/bin/sqlite3",
     "usr/bin/tail",
     "usr/bin/tar",
     "usr/bin/wc",
+    "usr/lib/postgresql/17/bin/initdb",
+    "usr/lib/postgresql/17/bin/postgres",
+    "usr/lib/postgresql/17/bin/psql",
     "usr/sbin/nginx",
 ];
+
+/// What they read.
+const TREES: [&str; 4] =
+    ["usr/lib/postgresql/17/lib", "usr/lib/python3.13", "usr/share/nodejs", "usr/share/postgresql/17"];
 
 /// Files that the acts work on: path, permissions, content.
 const LAB_FILES: [(&str, u32, &str); 8] = [
@@ -125,12 +135,18 @@ fn furnish(archive: &mut Archive) -> Result<()> {
     for program in PROGRAMS {
         programs.add(archive, program, program)?;
     }
-    programs.add_tree(archive, "usr/lib/python3.13")?;
+    for tree in TREES {
+        programs.add_tree(archive, tree)?;
+    }
     // The libraries' own loader, should they be newer than the lab's.
     programs.add_loader(archive)?;
     for (path, content) in [
-        ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/:/bin/sh\npostgres:x:70:70:postgres:/lab/postgres:/bin/false\n\
+             nobody:x:65534:65534:nobody:/:/bin/false\n",
+        ),
+        ("etc/group", "root:x:0:\npostgres:x:70:\nnogroup:x:65534:\n"),
         ("lab/web/index.html", "hello\n"),
     ] {
         archive.put(path, Node::File { mode: 0o644, content: content.into() });

@@ -45,8 +45,8 @@ const PACKAGES: [&str; 25] = [
     "runc/trixie",
 ];
 /// Changes when the list below does.
-const PROGRAMS_FOLDER: &str = "userland-programs-1";
-const PROGRAMS: [&str; 64] = [
+const PROGRAMS_FOLDER: &str = "userland-programs-2";
+const PROGRAMS: [&str; 83] = [
     "bash/trixie",
     "coreutils/trixie",
     "curl/trixie",
@@ -55,10 +55,13 @@ const PROGRAMS: [&str; 64] = [
     "libacl1/trixie",
     "libatomic1/trixie",
     "libattr1/trixie",
+    "libaudit1/trixie",
     "libbrotli1/trixie",
     "libbz2-1.0/trixie",
     "libc6/trixie",
+    "libcap-ng0/trixie",
     "libcap2/trixie",
+    "libcares2/trixie",
     "libcom-err2/trixie",
     "libcrypt1/trixie",
     "libcurl4t64/trixie",
@@ -69,6 +72,7 @@ const PROGRAMS: [&str; 64] = [
     "libgnutls30t64/trixie",
     "libgssapi-krb5-2/trixie",
     "libhogweed6t64/trixie",
+    "libicu76/trixie",
     "libidn2-0/trixie",
     "libjemalloc2/trixie",
     "libk5crypto3/trixie",
@@ -76,6 +80,7 @@ const PROGRAMS: [&str; 64] = [
     "libkrb5-3/trixie",
     "libkrb5support0/trixie",
     "libldap2/trixie",
+    "liblz4-1/trixie",
     "liblzf1/trixie",
     "liblzma5/trixie",
     "libmd0/trixie",
@@ -83,8 +88,11 @@ const PROGRAMS: [&str; 64] = [
     "libnettle8t64/trixie",
     "libnghttp2-14/trixie",
     "libnghttp3-9/trixie",
+    "libnode115/trixie",
     "libp11-kit0/trixie",
+    "libpam0g/trixie",
     "libpcre2-8-0/trixie",
+    "libpq5/trixie",
     "libpsl5t64/trixie",
     "libpython3.13-minimal/trixie",
     "libreadline8t64/trixie",
@@ -100,16 +108,27 @@ const PROGRAMS: [&str; 64] = [
     "libtasn1-6/trixie",
     "libtinfo6/trixie",
     "libunistring5/trixie",
+    "libuv1t64/trixie",
+    "libxml2/trixie",
+    "libxxhash0/trixie",
     "libzstd1/trixie",
     "nginx/trixie",
+    "node-acorn/trixie",
+    "node-cjs-module-lexer/trixie",
+    "node-minimatch/trixie",
+    "node-undici/trixie",
+    "nodejs/trixie",
     "openssl/trixie",
     "perl-base/trixie",
+    "postgresql-17/trixie",
+    "postgresql-client-17/trixie",
     "python3.13-minimal/trixie",
     "redis-server/trixie",
     "redis-tools/trixie",
     "sed/trixie",
     "sqlite3/trixie",
     "tar/trixie",
+    "util-linux/trixie",
     "zlib1g/trixie",
 ];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
@@ -159,6 +178,10 @@ impl Userland {
         };
         let end = step
             .finish(Command::new(&loader).arg("--library-path").arg(&libraries).arg("--list").arg(program))?;
+        // What a package outside the list has would only be missed by the guest.
+        if end.stderr.contains("cannot open shared object file") {
+            return Err(step.failure(Command::new(&self.0).arg(program), &end.stderr));
+        }
         // Static programs have no list: the loader refuses them.
         let found = end.stdout.lines().filter_map(|line| {
             let path = line.split_once(" => ").map_or(line, |(_, path)| path).trim();

@@ -3,8 +3,6 @@
 //! aya's own parser keeps every type as an owned value, tens of megabytes for a kernel; member offsets need
 //! only a walk over the file's bytes.
 
-use std::collections::HashMap;
-
 /// Why a BTF blob could not be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BtfError {
@@ -64,8 +62,9 @@ pub struct Btf<'a> {
     data: &'a [u8],
     strings: &'a [u8],
     /// Byte position of each type; 0 is `void`, which has none.
-    positions: Vec<usize>,
-    structs: HashMap<&'a [u8], Vec<u32>>,
+    positions: Vec<u32>,
+    /// The structs that have a name, by id: few are asked for, so that an index of names would cost more than it saves.
+    structs: Vec<u32>,
 }
 
 impl<'a> Btf<'a> {
@@ -81,17 +80,15 @@ impl<'a> Btf<'a> {
         let strings = header + word(data, 16)? as usize;
         let strings_end = strings + word(data, 20)? as usize;
         let strings = data.get(strings..strings_end).ok_or(BtfError::Truncated(data.len()))?;
-        let mut btf = Self { data, strings, positions: vec![0], structs: HashMap::new() };
+        let mut btf = Self { data, strings, positions: vec![0], structs: Vec::new() };
         let mut position = types;
         while position < types_end {
             let id = btf.positions.len();
             let ty = btf.type_at(position)?;
-            btf.positions.push(position);
-            if ty.kind == STRUCT
-                && let Some(name) = btf.string(ty.name)
-                && !name.is_empty()
-            {
-                btf.structs.entry(name).or_default().push(id as u32);
+            btf.positions.push(position as u32);
+            // The string at 0 is the empty one.
+            if ty.kind == STRUCT && ty.name != 0 {
+                btf.structs.push(id as u32);
             }
             position = ty.body + body_len(ty.kind, ty.vlen).ok_or(BtfError::Kind { kind: ty.kind, id })?;
         }
@@ -104,62 +101,68 @@ impl<'a> Btf<'a> {
         let (name, members) = path.split_once('.')?;
         let members: Vec<&[u8]> = members.split('.').map(str::as_bytes).collect();
         // One name may have several types (one a translation unit): the first that has the member.
-        self.structs.get(name.as_bytes())?.iter().find_map(|id| self.find(*id, &members, 0))
+        self.structs(name).find_map(|(id, _)| self.find(id, &members, 0))
     }
 
     /// The size of a struct in bytes.
     pub fn size(&self, name: &str) -> Option<u32> {
-        let ids = self.structs.get(name.as_bytes())?;
-        ids.iter().find_map(|id| self.get(*id).map(|ty| ty.size_or_type))
+        self.structs(name).next().map(|(_, ty)| ty.size_or_type)
     }
 
     /// The names of a function's parameters in their order; `None` when this kernel has no such function.
     pub fn parameters(&self, function: &str) -> Option<Vec<&'a [u8]>> {
-        let ty = self.positions.iter().skip(1).find_map(|position| {
-            let ty = self.type_at(*position).ok()?;
-            (ty.kind == FUNC && self.string(ty.name)? == function.as_bytes()).then_some(ty)
-        })?;
+        let (_, ty) = self.types().find(|(_, ty)| ty.kind == FUNC && self.is(ty.name, function))?;
         let proto = self.get(ty.size_or_type).filter(|ty| ty.kind == FUNC_PROTO)?;
         (0..proto.vlen).map(|i| self.string(word(self.data, proto.body + i * 8).ok()?)).collect()
     }
 
     /// The value of an enumerator of `enum name`.
     pub fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
-        let types = self.positions.iter().skip(1).filter_map(|position| self.type_at(*position).ok());
-        types
-            .filter(|ty| ty.kind == ENUM && self.string(ty.name) == Some(name.as_bytes()))
-            .flat_map(|ty| (0..ty.vlen).map(move |i| ty.body + i * 8))
-            .find(|entry| {
-                let name = word(self.data, *entry).ok().and_then(|offset| self.string(offset));
-                name == Some(enumerator.as_bytes())
-            })
+        self.types()
+            .filter(|(_, ty)| ty.kind == ENUM && self.is(ty.name, name))
+            .flat_map(|(_, ty)| (0..ty.vlen).map(move |i| ty.body + i * 8))
+            .find(|entry| word(self.data, *entry).is_ok_and(|name| self.is(name, enumerator)))
             .and_then(|entry| word(self.data, entry + 4).ok())
     }
 
     /// A blob of the same type ids in which only these functions are left: enough to attach to them, for a
-    /// loader that would otherwise keep every type of the kernel.
+    /// loader that would otherwise keep every type of the kernel. It ends at the last of them.
     pub fn functions(&self, names: &[&str]) -> Vec<u8> {
+        const FIXED: usize = 12;
+        let named = |ty: &Type| names.iter().find(|name| self.is(ty.name, name));
+        let found: Vec<(u32, &str)> = self
+            .types()
+            .filter(|(_, ty)| ty.kind == FUNC)
+            .filter_map(|(id, ty)| named(&ty).map(|name| (id, *name)))
+            .collect();
         let mut strings = vec![0];
-        let mut types = Vec::new();
-        for position in self.positions.iter().skip(1) {
-            let function = self
-                .type_at(*position)
-                .ok()
-                .filter(|ty| ty.kind == FUNC)
-                .and_then(|ty| self.string(ty.name))
-                .filter(|name| names.iter().any(|wanted| wanted.as_bytes() == *name));
-            let fixed = match function {
-                Some(name) => {
-                    let offset = strings.len() as u32;
-                    strings.extend_from_slice(name);
-                    strings.push(0);
-                    [offset, FUNC << 24, 0]
-                }
-                None => [0, FWD << 24, 0],
-            };
-            types.extend(fixed.into_iter().flat_map(u32::to_ne_bytes));
+        let mut types = Vec::with_capacity(found.last().map_or(0, |(last, _)| *last as usize * FIXED));
+        let mut id = 1;
+        for (function, name) in found {
+            while id < function {
+                types.extend([0, FWD << 24, 0].into_iter().flat_map(u32::to_ne_bytes));
+                id += 1;
+            }
+            types.extend([strings.len() as u32, FUNC << 24, 0].into_iter().flat_map(u32::to_ne_bytes));
+            id += 1;
+            strings.extend_from_slice(name.as_bytes());
+            strings.push(0);
         }
         blob(&types, &strings)
+    }
+
+    /// All types but `void`, with their ids.
+    fn types(&self) -> impl Iterator<Item = (u32, Type)> {
+        let positions = (0..).zip(&self.positions).skip(1);
+        positions.filter_map(|(id, position)| Some((id, self.type_at(*position as usize).ok()?)))
+    }
+
+    /// The structs of a name, with their ids.
+    fn structs(&self, name: &str) -> impl Iterator<Item = (u32, Type)> {
+        self.structs
+            .iter()
+            .filter_map(|id| Some((*id, self.get(*id)?)))
+            .filter(move |(_, ty)| self.is(ty.name, name))
     }
 
     fn find(&self, id: u32, path: &[&[u8]], depth: usize) -> Option<u32> {
@@ -201,7 +204,7 @@ impl<'a> Btf<'a> {
 
     fn get(&self, id: u32) -> Option<Type> {
         let position = *self.positions.get(id as usize).filter(|_| id != 0)?;
-        self.type_at(position).ok()
+        self.type_at(position as usize).ok()
     }
 
     fn type_at(&self, position: usize) -> Result<Type, BtfError> {
@@ -214,6 +217,12 @@ impl<'a> Btf<'a> {
             size_or_type: word(self.data, position + 8)?,
             body: position + 12,
         })
+    }
+
+    /// Whether the string at an offset is this one; most are told apart by their first byte.
+    fn is(&self, offset: u32, name: &str) -> bool {
+        let rest = self.strings.get(offset as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        rest.and_then(|rest| rest.first()) == Some(&0)
     }
 
     fn string(&self, offset: u32) -> Option<&'a [u8]> {

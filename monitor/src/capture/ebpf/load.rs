@@ -150,6 +150,7 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
         }
         None => unpinned(&kernel, options)?,
     };
+    drop(kernel);
     // From here on nothing is added to the rings before.
     if !before.is_empty()
         && let Err(error) = sys::wait_for_programs()
@@ -163,7 +164,8 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
 /// What has to be known of the running kernel.
 struct Kernel {
     layout: aa_monitor_ebpf::Layout,
-    functions: AyaBtf,
+    /// BTF in which there is nothing but the functions to hook.
+    functions: Vec<u8>,
     silent: Vec<silent::Planned>,
 }
 
@@ -176,9 +178,12 @@ impl Kernel {
         let mut functions = vec![STAMP_HOOK, EVENT_HOOK, kill, access, traceme];
         functions.extend(silent.iter().map(|hook| hook.function));
         let functions = btf.functions(&functions);
-        let functions =
-            AyaBtf::parse(&functions, Endianness::default()).map_err(|error| explain(error.into()))?;
         Ok(Self { layout: offsets::resolve(&btf, options.cgroups)?, functions, silent })
+    }
+
+    /// The functions as aya wants them: several megabytes, to be had only while programs are loaded.
+    fn functions(&self) -> Result<AyaBtf, LoadError> {
+        AyaBtf::parse(&self.functions, Endianness::default()).map_err(|error| explain(error.into()))
     }
 
     fn object(&self, options: &EbpfOptions, pins: &[(&'static str, PathBuf)]) -> Result<Object, LoadError> {
@@ -205,11 +210,12 @@ impl Kernel {
 /// The programs attached for as long as this agent runs, in whichever way this kernel can.
 fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError> {
     let mut object = kernel.object(options, &[])?;
-    let mut hooks = identity_hooks(&mut object, &kernel.functions, options.attach);
+    let btf = &kernel.functions()?;
+    let mut hooks = identity_hooks(&mut object, btf, options.attach);
     // Stamps first: an event that is reported before its stamp can be noted would look like one that audit
     // never saw.
-    let stamp_hook = hook(&mut object, &kernel.functions, STAMP_HOOK, &STAMP_WAYS, options.attach);
-    let event_hook = hook(&mut object, &kernel.functions, EVENT_HOOK, &EVENT_WAYS, options.attach);
+    let stamp_hook = hook(&mut object, btf, STAMP_HOOK, &STAMP_WAYS, options.attach);
+    let event_hook = hook(&mut object, btf, EVENT_HOOK, &EVENT_WAYS, options.attach);
     if event_hook.attached == Attached::No {
         return Err(refused(event_hook.reason));
     }
@@ -220,7 +226,7 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
         .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
         .collect();
     hooks.extend([stamp_hook, event_hook]);
-    hooks.extend(silent::attach(&mut object, &kernel.functions, &kernel.silent));
+    hooks.extend(silent::attach(&mut object, btf, &kernel.silent));
     Ok(Loaded { object, hooks, stamps, attached, before: Vec::new(), adopted: false, pinned: false })
 }
 
@@ -252,8 +258,8 @@ fn pinned_with(
             ("TOLD", pins.path("told")),
         ],
     )?;
-    let mut hooks = identity_hooks(&mut object, &kernel.functions, options.attach);
-    let btf = &kernel.functions;
+    let btf = &kernel.functions()?;
+    let mut hooks = identity_hooks(&mut object, btf, options.attach);
     set_stamp_slot(&mut object, btf).context("loading the program for audit_pre")?;
     set_event_slots(&mut object, btf).context("loading the programs for common_lsm_audit")?;
 

@@ -4,10 +4,11 @@
 //! printed. An agent that dies in between leaves it to the next one. (aya's `RingBuf` releases a record as
 //! soon as the next one is read.) The layout is that of kernel/bpf/ringbuf.c: a page with the consumer's
 //! position, a page with the producer's, and the data. (The kernel offers the data a second time behind that,
-//! so that no record is in pieces; but it would count as memory twice.)
+//! so that no record is in pieces.) Pages that are mapped count as the agent's memory from then on, although the
+//! kernel has them anyway: so a part of the data is mapped at a time.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
@@ -17,6 +18,9 @@ use crate::capture::Batch;
 use crate::sys::Mapping;
 
 const PAGE: usize = 4096;
+/// How much of the data is mapped at a time: next to nothing of the agent's memory, and a storm of a hundred
+/// megabytes a second moves it four hundred times.
+const WINDOW: usize = 256 << 10;
 /// `BPF_RINGBUF_HDR_SZ`: the length and two flags, then the page.
 const HEADER: usize = 8;
 /// The record is still being written.
@@ -54,11 +58,39 @@ pub(super) enum Found {
     Nonsense,
 }
 
+/// The part of the data that is mapped.
+#[derive(Debug)]
+struct Window {
+    ring: OwnedFd,
+    /// A power of two, as the ring's size is: windows do not overlap, and together are the ring.
+    len: usize,
+    start: usize,
+    memory: Mapping,
+}
+
+impl Window {
+    fn open(ring: OwnedFd, len: usize) -> io::Result<Self> {
+        let memory = Mapping::new(&ring, 2 * PAGE, len, false)?;
+        Ok(Self { ring, len, start: 0, memory })
+    }
+
+    /// What is mapped once the byte at `position` of the data is, and where in it that byte is.
+    fn at(&mut self, position: usize) -> io::Result<(&Mapping, usize)> {
+        let within = position % self.len;
+        if position - within != self.start {
+            self.memory = Mapping::new(&self.ring, 2 * PAGE + position - within, self.len, false)?;
+            self.start = position - within;
+        }
+        Ok((&self.memory, within))
+    }
+}
+
 /// Reads records in their order.
 #[derive(Debug)]
 pub(super) struct Reader {
     consumer: Arc<Consumer>,
-    memory: Mapping,
+    producer: Mapping,
+    window: Window,
     size: usize,
     next: usize,
 }
@@ -66,10 +98,15 @@ pub(super) struct Reader {
 impl Reader {
     /// Maps a ring of `size` bytes; reading starts where the last reader's releases ended.
     pub(super) fn new(ring: impl AsFd, size: usize) -> io::Result<Self> {
+        Self::with_window(ring, size, WINDOW)
+    }
+
+    fn with_window(ring: impl AsFd, size: usize, window: usize) -> io::Result<Self> {
         let consumer = Consumer(Mapping::new(ring.as_fd(), 0, PAGE, true)?);
-        let memory = Mapping::new(ring.as_fd(), PAGE, PAGE + size, false)?;
+        let producer = Mapping::new(ring.as_fd(), PAGE, PAGE, false)?;
+        let window = Window::open(ring.as_fd().try_clone_to_owned()?, window.min(size))?;
         let next = consumer.position();
-        Ok(Self { consumer: Arc::new(consumer), memory, size, next })
+        Ok(Self { consumer: Arc::new(consumer), producer, window, size, next })
     }
 
     /// Who releases what was read.
@@ -93,7 +130,7 @@ impl Reader {
 
     /// Where the next record will be written.
     pub(super) fn newest(&self) -> usize {
-        self.memory.word().load(Ordering::Acquire)
+        self.producer.word().load(Ordering::Acquire)
     }
 
     /// How many bytes are read and not yet released.
@@ -106,29 +143,30 @@ impl Reader {
         self.size
     }
 
-    /// Appends what is at a position, from the end of the ring on to its start.
-    fn copy(&self, position: usize, bytes: usize, to: &mut Vec<u8>) -> bool {
-        let at = position % self.size;
-        let before_end = bytes.min(self.size - at);
-        self.memory.copy(PAGE + at, before_end, to) && self.memory.copy(PAGE, bytes - before_end, to)
-    }
-
-    /// Copies the next record into the batch.
-    pub(super) fn read(&mut self, batch: &mut Batch) -> Found {
+    /// Copies the next record into the batch. Fails when the system has no room for the mapping.
+    pub(super) fn read(&mut self, batch: &mut Batch) -> io::Result<Found> {
         while self.next != self.newest() {
-            let at = PAGE + self.next % self.size;
-            let Some(length) = self.memory.half_word(at) else { return Found::Nonsense };
+            let (memory, at) = self.window.at(self.next % self.size)?;
+            let Some(length) = memory.half_word(at) else { return Ok(Found::Nonsense) };
             let length = length.load(Ordering::Acquire);
             if length & BUSY != 0 {
-                return Found::Nothing;
+                return Ok(Found::Nothing);
             }
             let bytes = (length & !DISCARD) as usize;
             if bytes > self.size {
-                return Found::Nonsense;
+                return Ok(Found::Nonsense);
             }
             let discarded = length & DISCARD != 0;
-            if !discarded && !batch.push_with(|to| self.copy(self.next.wrapping_add(HEADER), bytes, to)) {
-                return Found::Nonsense;
+            if !discarded {
+                let position = self.next.wrapping_add(HEADER);
+                let mut copied = Ok(true);
+                batch.push_with(|to| {
+                    copied = copy(&mut self.window, self.size, position, bytes, to);
+                    matches!(copied, Ok(true))
+                });
+                if !copied? {
+                    return Ok(Found::Nonsense);
+                }
             }
             self.next = self.next.wrapping_add((HEADER + bytes).next_multiple_of(HEADER));
             if !discarded {
@@ -136,11 +174,32 @@ impl Reader {
                 if batch.last().get(2) != Some(&KIND_VIOLATION) {
                     batch.mark_aside();
                 }
-                return Found::Record;
+                return Ok(Found::Record);
             }
         }
-        Found::Nothing
+        Ok(Found::Nothing)
     }
+}
+
+/// Appends `bytes` from a position on, window by window, and from the end of the ring on to its start.
+fn copy(
+    window: &mut Window,
+    size: usize,
+    mut position: usize,
+    mut bytes: usize,
+    to: &mut Vec<u8>,
+) -> io::Result<bool> {
+    while bytes > 0 {
+        let len = window.len;
+        let (memory, at) = window.at(position % size)?;
+        let part = bytes.min(len - at);
+        if !memory.copy(at, part, to) {
+            return Ok(false);
+        }
+        position = position.wrapping_add(part);
+        bytes -= part;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -151,7 +210,8 @@ mod tests {
 
     use super::*;
 
-    const SIZE: usize = PAGE;
+    /// Of several windows, which are a page in these tests.
+    const SIZE: usize = 4 * PAGE;
 
     /// The kernel's side of a ring, as far as a reader sees it, in an ordinary file.
     struct Ring {
@@ -179,14 +239,14 @@ mod tests {
         }
 
         fn reader(&self) -> Reader {
-            Reader::new(&self.file, SIZE).unwrap()
+            Reader::with_window(&self.file, SIZE, PAGE).unwrap()
         }
     }
 
     fn read_all(reader: &mut Reader) -> (Vec<Vec<u8>>, Found) {
         let mut batch = Batch::new(Instant::now());
         loop {
-            match reader.read(&mut batch) {
+            match reader.read(&mut batch).unwrap() {
                 Found::Record => {}
                 end => return (batch.iter().map(<[u8]>::to_vec).collect(), end),
             }
@@ -201,7 +261,7 @@ mod tests {
         }
         let mut first = ring.reader();
         let mut batch = Batch::new(Instant::now());
-        assert_eq!(first.read(&mut batch), Found::Record);
+        assert_eq!(first.read(&mut batch).unwrap(), Found::Record);
         let after_one = first.next_position();
         assert_eq!(read_all(&mut first).0, [b"two".to_vec(), b"three".to_vec()]);
         first.consumer().release(after_one);
@@ -224,8 +284,9 @@ mod tests {
     fn goes_round() {
         let mut ring = Ring::new();
         let mut reader = ring.reader();
-        for round in 0..20 {
-            let record = vec![round; 1000];
+        // Longer than a window, and never at the same place of one.
+        for round in 0..40 {
+            let record: Vec<u8> = (0..5000).map(|byte: u32| (byte % 251) as u8 ^ round).collect();
             ring.write(&record, 0);
             assert_eq!(read_all(&mut reader), (vec![record], Found::Nothing), "{round}");
             reader.consumer().release(reader.next_position());

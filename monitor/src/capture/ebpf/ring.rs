@@ -230,7 +230,7 @@ impl Ring {
             if batch.is_full() {
                 break Left::More;
             }
-            match self.reader.read(&mut batch) {
+            match self.reader.read(&mut batch)? {
                 Found::Record => {}
                 Found::Nothing => break Left::Nothing,
                 Found::Nonsense => return Err(io::Error::other("the ring is broken: it holds no records")),

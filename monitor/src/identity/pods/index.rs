@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::quality::RandomState;
+
 use super::kube_pod::{KubeContainer, KubePod};
 use crate::identity::{Container, Pod};
 
@@ -48,12 +50,16 @@ pub enum Named {
     ByPod(Arc<Container>),
 }
 
+/// By UID or container id: not a workload's choice, so that a hasher quicker than the standard one will do.
+type ById<T> = HashMap<Box<str>, Known<T>, RandomState>;
+
 /// The pods of a node, and those that were on it a short while ago.
 #[derive(Debug)]
 pub struct Index {
     limits: Limits,
-    pods: HashMap<Box<str>, Known<Arc<KubePod>>>,
-    containers: HashMap<Box<str>, Known<Arc<Container>>>,
+    pods: ById<Arc<KubePod>>,
+    /// Asked for each event, twice.
+    containers: ById<Arc<Container>>,
     /// A static pod's hash to the UID of its mirror.
     hashes: HashMap<Box<str>, Box<str>>,
     refused: u64,
@@ -62,7 +68,8 @@ pub struct Index {
 impl Index {
     /// One that knows nothing.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, pods: HashMap::new(), containers: HashMap::new(), hashes: HashMap::new(), refused: 0 }
+        let (pods, containers) = (HashMap::default(), HashMap::default());
+        Self { limits, pods, containers, hashes: HashMap::new(), refused: 0 }
     }
 
     /// A pod is there, and is like this now.
@@ -194,7 +201,7 @@ fn named(id: &str, spec: &KubeContainer, pod: &Arc<Pod>) -> Container {
 }
 
 /// Whether there was one.
-fn forget_longest_gone<T>(known: &mut HashMap<Box<str>, Known<T>>) -> bool {
+fn forget_longest_gone<T>(known: &mut ById<T>) -> bool {
     let gone = known.iter().filter_map(|(key, known)| Some((known.gone?, key)));
     let Some(key) = gone.min().map(|(_, key)| key.clone()) else { return false };
     known.remove(&key);

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 use self::index::{Index, Limits, Named};
 pub use self::kube_pod::{AppArmorRef, ContainerKind, ContainerState, KubeContainer, KubePod};
 pub use self::kubelet_client::Trust;
-pub use self::start::{Options, start, try_out};
+pub use self::start::{NoAnswer, Options, start, try_out};
 use super::naming::Waits;
 
 /// Where the pods come from.
@@ -147,7 +147,8 @@ impl Pods {
         self.write().expire(now);
     }
 
-    pub(in crate::identity) fn set_up(&self, up: bool) {
+    /// Says whether the source answers.
+    pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
     }
 
@@ -155,7 +156,8 @@ impl Pods {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(in crate::identity) fn apply(&self, pod: KubePod) {
+    /// Takes in a pod that is new, or is like this now.
+    pub fn apply(&self, pod: KubePod) {
         self.write().apply(pod, now());
         self.tell();
     }

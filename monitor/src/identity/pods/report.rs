@@ -42,7 +42,8 @@ impl Report {
             tracing::debug!(source = self.source.as_str(), "cannot {verb} pods: {failure}");
         } else {
             let source = self.source.as_str();
-            tracing::warn!(source, "cannot {verb} pods, will try again: {failure}{}", way_out(failure));
+            let way_out = way_out(self.source, failure).map(|way| format!("; {way}")).unwrap_or_default();
+            tracing::warn!(source, "cannot {verb} pods, will try again: {failure}{way_out}");
             self.told = Some(what);
         }
         if !harmless {
@@ -52,14 +53,28 @@ impl Report {
 }
 
 /// What the user can do.
-fn way_out(failure: &Failure) -> &'static str {
-    match failure.kind() {
-        401 => "; its token is not accepted: does the service account exist, is the token mounted?",
-        403 => {
-            "; allow its service account to list and watch pods (for --pod-source kubelet: get nodes/proxy)"
+pub(super) fn way_out(source: Source, failure: &Failure) -> Option<&'static str> {
+    Some(match (failure.kind(), source) {
+        (401, _) => "its token is not accepted: does the service account exist, is the token mounted?",
+        (403, Source::Api) => "allow its service account to list and watch pods, or --pod-source none",
+        (403, Source::Kubelet) => {
+            "allow its service account to get nodes/pods (before Kubernetes 1.33: nodes/proxy), or --pod-source none"
         }
-        404 => "; is this address an API server's?",
-        0 => "; is it reachable from here? --pod-source none does without",
-        _ => "",
-    }
+        (404, Source::Api) => "is this address an API server's?",
+        (404, Source::Kubelet) => "is this address a kubelet's (--kubelet-url)?",
+        // By rustls, of a certificate that nobody vouches for, or of another name.
+        (0, Source::Kubelet) if is_about_its_certificate(failure) => {
+            "name those who vouch for it with --kubelet-ca (a kubelet that signs its own certificate keeps it in \
+             /var/lib/kubelet/pki/kubelet.crt), or do without with --kubelet-insecure"
+        }
+        (0, Source::Api) if is_about_its_certificate(failure) => {
+            "does certificate-authority in the kubeconfig, or ca.crt of the service account, belong to this cluster?"
+        }
+        (0, _) => "is it reachable from here? --pod-source none does without",
+        _ => return None,
+    })
+}
+
+fn is_about_its_certificate(failure: &Failure) -> bool {
+    matches!(failure, Failure::Broken(text) if text.contains("certificate"))
 }

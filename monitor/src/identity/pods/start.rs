@@ -9,6 +9,7 @@ use tokio::time::interval;
 
 use super::index::Limits;
 use super::kubelet_client::{self, Trust};
+use super::report::way_out;
 use super::{Pods, Source, api, client, kubelet, node_name, now};
 
 /// How often what is gone for too long is forgotten.
@@ -70,17 +71,36 @@ async fn fill(source: Source, options: &Options, pods: &Arc<Pods>) -> anyhow::Re
     Ok(())
 }
 
+/// Why a source that was tried out told nothing.
+#[derive(Clone, Debug)]
+pub struct NoAnswer {
+    /// What became of it.
+    pub message: String,
+    /// What the user can do, where that is not a part of the message.
+    pub way_out: Option<&'static str>,
+}
+
+impl From<anyhow::Error> for NoAnswer {
+    fn from(error: anyhow::Error) -> Self {
+        Self { message: format!("{error:#}"), way_out: None }
+    }
+}
+
 /// Asks the source once, for this node's pods: the node's name, and how many there are.
-pub async fn try_out(options: &Options) -> anyhow::Result<(String, usize)> {
+pub async fn try_out(options: &Options) -> Result<(String, usize), NoAnswer> {
     let node = node_name::find(options.node_name.as_deref()).map_err(anyhow::Error::msg)?;
-    let count = match options.source.context("there is no source of pods")? {
+    let source = options.source.context("there is no source of pods")?;
+    let count = match source {
         Source::Api => {
             let client = client::connect(options.kubeconfig.as_deref()).await?;
             api::count(&client, &node).await
         }
         Source::Kubelet => kubelet::count(&kubelet_at(&node, options)?).await,
     };
-    Ok((node, count?))
+    match count {
+        Ok(count) => Ok((node, count)),
+        Err(failure) => Err(NoAnswer { message: failure.to_string(), way_out: way_out(source, &failure) }),
+    }
 }
 
 fn kubelet_at(node: &str, options: &Options) -> anyhow::Result<kube::Client> {

@@ -1,7 +1,6 @@
 use std::fs;
 
 use super::*;
-use crate::ledger::{Attached, Hook};
 use crate::record::{Origin, Verdict};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -20,8 +19,8 @@ fn resolver(proc: &tempfile::TempDir) -> Resolver {
     let zeros = "0 ".repeat(30);
     write("7/stat", &format!("7 (sh) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 500 {zeros}\n"));
     write("7/cgroup", &format!("0::/docker/{B}\n"));
-    let mut resolver =
-        Resolver::with(Arc::new(Ledger::default()), None, Processes::at(proc.path()), Limits::default());
+    let (ledger, processes) = (Arc::new(Ledger::default()), Processes::at(proc.path()));
+    let mut resolver = Resolver::with(ledger, None, processes, Attachments::default(), Limits::default());
     let path = format!("/docker/{A}");
     resolver.cgroup(CgroupChange { id: 40, path: path.as_bytes(), gone: false }, Instant::now());
     resolver
@@ -121,39 +120,4 @@ fn its_own_are_marked() {
     assert!(resolver.resolve(&own, 0, Instant::now()).subject.own);
     own.pid = Some(1);
     assert!(!resolver.resolve(&own, 0, Instant::now()).subject.own);
-}
-
-#[test]
-fn a_profile_tells_only_where_every_cgroup_is_heard_of() {
-    let attached = |functions: &[&'static str]| -> Vec<Hook> {
-        let hook = |function: &&'static str| Hook {
-            function,
-            attached: Attached::RawTracepoint,
-            reason: String::new(),
-        };
-        functions.iter().map(hook).collect()
-    };
-    let gone = (None, How::Unknown(Unknown::ProcessGone));
-    for (name, hooks, missed, want) in [
-        ("audit alone", attached(&[]), 0, gone),
-        ("removals are not told", attached(&["cgroup_mkdir"]), 0, gone),
-        ("one was missed", attached(&["cgroup_mkdir", "cgroup_rmdir"]), 1, gone),
-        ("all are told", attached(&["cgroup_mkdir", "cgroup_rmdir"]), 0, (Some(B), How::Profile)),
-    ] {
-        let (proc, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut resolver = resolver(&proc);
-        let label = proc.path().join("7/attr/apparmor/current");
-        fs::create_dir_all(label.parent().unwrap()).unwrap();
-        fs::write(label, "web (enforce)\n").unwrap();
-        fs::create_dir_all(tree.path().join("docker").join(B)).unwrap();
-        resolver.tree = Some(Tree::at(tree.path()));
-        resolver.ledger.set_hooks(hooks);
-        resolver.ledger.identity().missed(missed);
-        let mut violation = violation(Class::File, b"r", None);
-        violation.pid = Some(9);
-        violation.profile = Some(b"web");
-        violation.time = Some(since_epoch());
-        let who = resolver.resolve(&violation, 0, Instant::now());
-        assert_eq!(told(&who.subject), want, "{name}");
-    }
 }

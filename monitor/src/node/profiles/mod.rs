@@ -1,5 +1,6 @@
 //! The profiles that are loaded on this node, read anew whenever policy has changed.
 
+mod attachment;
 mod features;
 mod inventory;
 mod watch;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch as channel};
 
+pub use self::attachment::Attachments;
 pub use self::features::Features;
 pub use self::inventory::Inventory;
 use crate::record::{Verdict, Violation};

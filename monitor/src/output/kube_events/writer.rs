@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use super::KubeEvents;
 use super::object;
 use super::recorder::{Outcome, Write};
+use crate::output::escape::escape;
 
 /// An API server that says nothing for so long is treated as one that is away.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// What is read of an answer: it is only looked at for the reason of a refusal.
 const BODY_LIMIT: usize = 64 << 10;
+/// What a log line shows of a refusal.
+const MESSAGE_LIMIT: usize = 300;
 /// How long the last words may take when the agent ends.
 const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -116,7 +119,9 @@ impl Writer {
     }
 
     fn log(&mut self, verb: &'static str, status: StatusCode, body: &[u8], outcome: Outcome) {
+        // A refusal may repeat what was refused, and that a container chose.
         let message = message(body);
+        let message = escape(message.as_bytes(), MESSAGE_LIMIT);
         match outcome {
             Outcome::Done => {
                 self.complained.remove(verb);

@@ -163,7 +163,8 @@ impl Tallies {
 
     pub(super) fn observe_unrecorded(&self, unrecorded: &Unrecorded<'_>) {
         let Unrecorded { denial, subject } = *unrecorded;
-        let (profile, last) = (escape(&profile_base(&denial.profile), 256).into_owned(), since_epoch(denial.read));
+        let (profile, last) =
+            (escape(&profile_base(&denial.profile), 256).into_owned(), since_epoch(denial.read));
         let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if books.silent_profiles.len() < SILENT_PROFILES || books.silent_profiles.contains_key(&profile) {
             *books.silent_profiles.entry(profile.clone()).or_default() += denial.count;

@@ -38,7 +38,8 @@ fn silent(profile: &[u8], reason: SilentReason, count: u64) -> SilentDenial {
 
 fn of_container() -> Identity {
     let pod = Pod { namespace: "shop".into(), name: "web-1".into(), ..Pod::default() };
-    let container = Container { id: "0123".into(), name: "app".into(), pod: Some(pod.into()), ..Default::default() };
+    let container =
+        Container { id: "0123".into(), name: "app".into(), pod: Some(pod.into()), ..Default::default() };
     Identity { container: Some(container.into()), how: How::Cgroup, own: false }
 }
 

@@ -397,8 +397,8 @@ fn denials_without_a_record_have_a_metric_of_their_own() {
     assert_eq!(
         lines(&metrics, SILENT),
         [
-            r#"apparmor_silent_denials_total{class="file",container="",namespace="",pod="",profile=":ns://web",reason="audit_mode",workload=""} 3"#,
-            r#"apparmor_silent_denials_total{class="file",container="app",namespace="shop",pod="web-x",profile=":ns://web",reason="quiet_rule",workload="web"} 6"#,
+            r#"apparmor_silent_denials_total{class="file",profile=":ns://web",namespace="",workload="",pod="",container="",reason="audit_mode"} 3"#,
+            r#"apparmor_silent_denials_total{class="file",profile=":ns://web",namespace="shop",workload="web",pod="web-x",container="app",reason="quiet_rule"} 6"#,
         ]
     );
     for name in ["apparmor_events_total", "apparmor_node_events_total"] {

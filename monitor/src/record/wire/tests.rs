@@ -42,6 +42,7 @@ fn says_what_the_kernels_text_says() {
             let arena = Bump::new();
             let by_text = parse_message(1400, text, Origin::Netlink, &Senders::by_program(), &arena).unwrap();
             let by_wire = decode_wire(wire, 0, &arena).unwrap();
+            assert_eq!(wire_stamp(wire), by_wire.audit_id, "{kernel}");
             let mut want = comparable(by_text, &by_wire);
             if by_wire.others.is_empty() && by_text.others == [(&b"addr"[..], &b"none"[..])] {
                 want.others = &[];

@@ -122,7 +122,12 @@ fn decided(program: &str) -> Result<()> {
     let said = String::from_utf8_lossy(&answer.stderr);
     ensure!(answer.status.success(), "something is missing: {}: {said}", answer.status);
     let text = fs::read_to_string(source(program))?;
-    load(&text.replace(&learn(program), &enforce(program)).replace("flags=(complain) ", ""))
+    load(&enforced(&text.replace(&learn(program), &enforce(program))))
+}
+
+/// A suggested profile without its first flag.
+fn enforced(profile: &str) -> String {
+    profile.replace("flags=(complain) ", "").replace("flags=(complain, ", "flags=(")
 }
 
 /// The lab's secret is what no program asked for.

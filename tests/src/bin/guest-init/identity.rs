@@ -22,6 +22,8 @@ use crate::console::Report;
 use crate::counters::{equal, settle};
 use crate::oci::{self, Oci};
 
+mod alone;
+
 /// Denials of a container.
 const TIMES: u64 = 3;
 /// Processes that exit at once, each with one denial.
@@ -85,6 +87,12 @@ impl Wants {
         Ok((id, file))
     }
 
+    /// The container of this file is denied it that many times.
+    fn expect(&mut self, file: &str, times: u64) -> Result<()> {
+        self.by_file.get_mut(file).context("a file of a container")?.times = times;
+        Ok(())
+    }
+
     fn total(&self) -> u64 {
         self.by_file.values().map(|want| want.times).sum()
     }
@@ -104,6 +112,7 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
     agent.wait_ready()?;
     agent.wait_sources([exact, true])?;
     report.check("a container that is older than the agent runs", old.finish());
+    let alone = alone::play(report, &mut wants);
     for (name, runtime, layout, in_pod) in LAYOUTS {
         report.check(&format!("container {name} runs"), container(&mut wants, name, runtime, layout, in_pod));
     }
@@ -129,6 +138,7 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
         events.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("reading an event")?;
     keep("events.json", &some(&events));
     judge(report, &wants, &events, exact);
+    report.check("a profile tells its only container", alone.and_then(|alone| alone.judge(&events, exact)));
     if let (Some([victim, sender]), Some(stays)) = (pids, stays) {
         report.check("victims and senders", judge_signals(&events, [victim, sender, stays], exact));
     }
@@ -197,7 +207,7 @@ fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
     let folder = oci::make(&path(LAYOUTS[0].2, &id, &pod))?;
     let mut child = oci::start_in(&folder, ENFORCE, &["pause", "3600"])?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    until_confined(pid)?;
+    until_confined(pid, ENFORCE)?;
     ensure!(kill(pid, Signal::SIGUSR1).is_err(), "the victim let itself be signalled");
     let (id, pod, _) = wants.container(true, 0)?;
     let sender = wants.made;
@@ -220,17 +230,17 @@ fn runc_kill(wants: &mut Wants) -> Result<u64> {
     let container = Oci { runtime: "runc", name: "stays", cgroup: &cgroup };
     container.create(ENFORCE, &file, &["pause", "3600"])?;
     container.call(&["start", container.name])?;
-    until_confined(container.pid()?)?;
+    until_confined(container.pid()?, ENFORCE)?;
     ensure!(container.call(&["kill", container.name, "TERM"]).is_err(), "runc could end the container");
     end_all(&oci::cgroups().join(cgroup.trim_start_matches('/')))?;
     Ok(number)
 }
 
 /// A process is confined once it is the program.
-fn until_confined(pid: Pid) -> Result<()> {
+fn until_confined(pid: Pid, profile: &str) -> Result<()> {
     let start = Instant::now();
     let label = format!("/proc/{pid}/attr/apparmor/current");
-    while !fs::read_to_string(&label)?.starts_with(ENFORCE) {
+    while !fs::read_to_string(&label)?.starts_with(profile) {
         ensure!(start.elapsed() < END_LIMIT, "{pid} is not confined");
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aa_monitor_tests::acts::ENFORCE;
 use aa_monitor_tests::apiserver::pod::Pod;
 use aa_monitor_tests::apiserver::{ApiServer, Resource};
 use aa_monitor_tests::scrape::Sample;
@@ -20,6 +21,7 @@ use crate::confined;
 use crate::console::Report;
 use crate::containers::runc;
 use crate::kernel_log::KernelLog;
+use crate::oci;
 
 const NODE: &str = "lab";
 /// How long the agent may take to find out, on an emulated machine.
@@ -203,14 +205,41 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     let raised: Vec<_> = records.iter().filter(|record| !record.contains("apparmor=\"STATUS\"")).collect();
     report.check("looking raised no record", none(&raised));
     keep("metrics.prom", &agent::metrics()?.0);
-    let (status, _) = agent.terminate(END_LIMIT)?;
-    ensure!(status.success(), "the agent ended: {status}");
+    let refused: Vec<_> = server.requests().into_iter().filter(|request| request.status >= 400).collect();
+    report.check("the API server refused nothing", none(&refused));
+    report.check("an agent with no more takes over what the one before has pinned", adopted(&server, agent));
     for event in server.all(&Resource::EVENTS) {
         keep("events.json", &event.to_string());
     }
-    let refused: Vec<_> = server.requests().into_iter().filter(|request| request.status >= 400).collect();
-    report.check("the API server refused nothing", none(&refused));
     Agent::say_log();
+    Ok(())
+}
+
+/// The agent is killed; while there is none, a container is denied something; the next agent tells it.
+fn adopted(server: &ApiServer, mut agent: Agent) -> Result<()> {
+    const DENIALS: &str = "3";
+    agent.kill()?;
+    let case = CASES.first().context("a case")?;
+    let folder = oci::cgroups().join(cgroup(case).trim_start_matches('/'));
+    oci::run_in(&folder, ENFORCE, &["--times", DENIALS, "open", "/lab/secret"])?;
+    let mut next = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &[])?;
+    next.wait_ready()?;
+    next.wait_sources([true, true])?;
+    next.check_capabilities()?;
+    Agent::has_said(&["eBPF programs", "adopted=true"])?;
+    let start = Instant::now();
+    loop {
+        let (_, samples) = agent::metrics()?;
+        let labels = [("profile", ENFORCE), ("pod", case.name), ("container", case.name)];
+        let told = aa_monitor_tests::scrape::sum(&samples, "apparmor_events_total", &labels);
+        if told.to_string() == DENIALS {
+            break;
+        }
+        ensure!(start.elapsed() < LIMIT, "want {DENIALS} events of the container, got {told}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let (status, _) = next.terminate(END_LIMIT)?;
+    ensure!(status.success(), "the agent ended: {status}");
     Ok(())
 }
 
@@ -250,11 +279,14 @@ fn pod(case: &Case) -> Value {
     object
 }
 
+fn cgroup(case: &Case) -> String {
+    format!("/kubepods/burstable/pod{}/{}", uid(case), id(case))
+}
+
 /// Starts the case's container under a profile, in the cgroup that a kubelet would give it.
 fn run(case: &Case, profile: &str) -> Result<()> {
     let folder = PathBuf::from("/tmp/pods").join(case.name);
-    let cgroup = format!("/kubepods/burstable/pod{}/{}", uid(case), id(case));
-    Bundle { cgroup: &cgroup, profile, arguments: &["wait"], secret: None }.write(&folder)?;
+    Bundle { cgroup: &cgroup(case), profile, arguments: &["wait"], secret: None }.write(&folder)?;
     runc(&["run", "--detach", "--bundle", &folder.to_string_lossy(), case.name]).map(drop)
 }
 

@@ -1,15 +1,17 @@
 //! What the authors' suite runs: programs as people run them, each in a way that shows what it is for.
 
-use std::fs;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// A name that makes a profile's, and what busybox's shell runs.
 pub(crate) type Program = (&'static str, &'static str);
 
 /// Nothing in them is left to chance (a reader that ends early has its writer killed now and then). Each leaves its files where it found none, so that the second run does what the first one did.
-pub(crate) const PROGRAMS: [Program; 13] = [
+pub(crate) const PROGRAMS: [Program; 15] = [
     (
         "files",
         "echo x > /tmp/w-file && cat < /tmp/w-file && mv /tmp/w-file /tmp/w-moved && ln /tmp/w-moved /tmp/w-link && rm /tmp/w-moved /tmp/w-link",
@@ -61,6 +63,17 @@ pub(crate) const PROGRAMS: [Program; 13] = [
          until wget -q -O /tmp/w-nginx/page http://127.0.0.1:8081/index.html; do n=$((n+1)); test $n -lt 60 || exit 1; sleep 1; done; \
          grep -q hello /tmp/w-nginx/page && /usr/sbin/nginx -c /lab/nginx.conf -e /tmp/w-nginx/log -s quit; e=$?; wait; rm -r /tmp/w-nginx; exit $e",
     ),
+    (
+        "postgres",
+        "p() { /usr/lib/postgresql/17/bin/psql -XAtq -h /lab/postgres -U postgres -c \"$1\"; }; \
+         /usr/bin/setpriv --reuid=70 --regid=70 --clear-groups \
+         /usr/lib/postgresql/17/bin/postgres -D /lab/postgres > /dev/null 2>&1 & s=$!; n=0; \
+         until p 'select 1' > /dev/null 2>&1; do n=$((n+1)); test $n -lt 60 || exit 1; sleep 1; done; \
+         p 'create table t(a int)' && p 'insert into t select generate_series(1, 1000)' && p 'create index on t(a)' && \
+         p 'vacuum analyze t' && test \"$(p 'select sum(a) from t')\" = 500500 && p 'drop table t'; \
+         e=$?; kill -INT $s; wait $s; exit $e",
+    ),
+    ("node", "/usr/bin/node /lab/web.js && grep -q hello /tmp/w-node && rm /tmp/w-node"),
 ];
 
 const NGINX: &str = "daemon off; user root root; worker_processes 1; pid /tmp/w-nginx/pid;
@@ -73,12 +86,49 @@ http {
 }
 ";
 
+/// A server that asks itself.
+const WEB: &str = r#"const fs = require("fs"), http = require("http"), zlib = require("zlib");
+const server = http.createServer((question, answer) => answer.end(zlib.gzipSync("hello")));
+server.listen(8082, "127.0.0.1", () => http.get("http://127.0.0.1:8082/", answer => {
+  const parts = [];
+  answer.on("data", part => parts.push(part));
+  answer.on("end", () => {
+    fs.writeFileSync("/tmp/w-node", zlib.gunzipSync(Buffer.concat(parts)));
+    server.close();
+  });
+}));
+"#;
+
+/// postgres does not run as root.
+const POSTGRES: u32 = 70;
+
 /// Something to ask, by those that ask over HTTP; ended with the guest.
 pub(crate) fn prepare() -> Result<Child> {
     fs::write("/lab/nginx.conf", NGINX).context("writing nginx's configuration")?;
+    fs::write("/lab/web.js", WEB).context("writing node's program")?;
+    cluster()?;
     Command::new("/bin/busybox")
         .args(["httpd", "-f", "-p", "127.0.0.1:8000", "-h", "/lab/web"])
         .stdin(Stdio::null())
         .spawn()
         .context("starting httpd")
+}
+
+/// The database that postgres serves, made beforehand and unconfined: it is made once in a server's life.
+fn cluster() -> Result<()> {
+    // For POSIX shared memory, as any system has it.
+    DirBuilder::new().recursive(true).create("/dev/shm").context("making /dev/shm")?;
+    fs::set_permissions("/dev/shm", Permissions::from_mode(0o1777))?;
+    DirBuilder::new().mode(0o700).create("/lab/postgres").context("making the database's folder")?;
+    chown("/lab/postgres", Some(POSTGRES), Some(POSTGRES))?;
+    let end = Command::new("/usr/lib/postgresql/17/bin/initdb")
+        .args(["--pgdata=/lab/postgres", "--username=postgres", "--auth=trust", "--locale=C", "--no-sync"])
+        .args(["--set=listen_addresses=", "--set=unix_socket_directories=/lab/postgres"])
+        .stdin(Stdio::null())
+        .uid(POSTGRES)
+        .gid(POSTGRES)
+        .output()
+        .context("starting initdb")?;
+    ensure!(end.status.success(), "initdb: {}: {}", end.status, String::from_utf8_lossy(&end.stderr));
+    Ok(())
 }

@@ -54,12 +54,7 @@ pub(super) fn check(report: &mut Report, agent: &mut Agent, events: u64) -> Resu
         }
         let roam = ["roam".to_owned(), root.display().to_string(), "/lab/secret".to_owned()];
         let end = confined::provoke(ENFORCE, &roam)?;
-        ensure!(
-            end.status.code() == Some(1),
-            "{}: {}",
-            end.status,
-            String::from_utf8_lossy(&end.stdout)
-        );
+        ensure!(end.status.code() == Some(1), "{}: {}", end.status, String::from_utf8_lossy(&end.stdout));
         wanted += CGROUPS;
         counted(agent, events, wanted)?;
         for number in 0..CGROUPS {
