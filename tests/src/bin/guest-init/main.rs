@@ -23,6 +23,7 @@ mod identity;
 mod kernel_log;
 mod kubernetes;
 mod machine;
+mod memory;
 mod oci;
 mod records;
 mod recover;
@@ -30,6 +31,7 @@ mod restart;
 mod shop;
 mod silent;
 mod smoke;
+mod start;
 mod storm;
 mod victim;
 mod workload;
@@ -66,6 +68,7 @@ fn play(report: &mut Report) -> Result<()> {
     match scenario {
         "smoke" => smoke::play(report, parameter(contract::SOURCE).unwrap_or("auto")),
         "agree" => agree::play(report),
+        "start" => start::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
         "identity" => {
