@@ -239,7 +239,8 @@ impl Tallies {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
         let mut silent: Vec<_> = books.silent.values().cloned().collect();
         silent.sort_by(|a, b| {
-            (&a.profile, &a.who, &a.class, &a.what).cmp(&(&b.profile, &b.who, &b.class, &b.what))
+            (&a.profile, &a.who, &a.class, &a.what, &a.reason)
+                .cmp(&(&b.profile, &b.who, &b.class, &b.what, &b.reason))
         });
         Status { now, profiles, containers, silent }
     }
