@@ -6,11 +6,13 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::replay::{class_parser, verdict_parser};
+use super::replay::class_parser;
 use super::{Failure, write_out};
 use crate::config::DEFAULT_SOCKET;
+use crate::output::SILENT;
 use crate::output::live::client::Answer;
 use crate::output::live::{Ask, Filter, Status};
 use crate::record::{Class, Verdict};
@@ -33,9 +35,9 @@ pub struct TailArgs {
     #[arg(long)]
     json: bool,
 
-    /// Only events with this verdict; can be given several times
-    #[arg(long, value_name = "VERDICT", value_parser = verdict_parser())]
-    verdict: Vec<Verdict>,
+    /// Only events with this verdict, or what was refused without a record (silent); can be given several times
+    #[arg(long, value_name = "VERDICT", value_parser = told_parser())]
+    verdict: Vec<String>,
 
     /// Only events of this class; can be given several times
     #[arg(long, value_name = "CLASS", value_parser = class_parser())]
@@ -62,7 +64,7 @@ impl TailArgs {
     /// Prints events until it is ended; through restarts of the agent.
     pub fn run(self) -> Result<(), Failure> {
         let filter = Filter {
-            verdict: self.verdict.iter().map(|verdict| verdict.as_str().to_owned()).collect(),
+            verdict: self.verdict,
             class: self.class.iter().map(|class| class.as_str().to_owned()).collect(),
             profile: self.profile,
             namespace: self.namespace,
@@ -103,6 +105,11 @@ impl TailArgs {
             };
         }
     }
+}
+
+/// A parser for what a line can begin with.
+fn told_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(Verdict::ALL.iter().map(|verdict| verdict.as_str()).chain([SILENT]))
 }
 
 /// The event in a line, byte for byte, so that it stays escaped as the agent wrote it.
@@ -165,8 +172,19 @@ fn table(status: &Status, quiet: Duration) -> String {
     let mut text = aligned(&rows);
     if !status.containers.is_empty() {
         let mut rows = vec![
-            ["POD", "CONTAINER", "REQUESTED", "APPLIED", "MODE", "BY", "DENIED", "WOULD DENY", "LAST"]
-                .map(str::to_owned),
+            [
+                "POD",
+                "CONTAINER",
+                "REQUESTED",
+                "APPLIED",
+                "MODE",
+                "BY",
+                "DENIED",
+                "WOULD DENY",
+                "SILENT",
+                "LAST",
+            ]
+            .map(str::to_owned),
         ];
         rows.extend(status.containers.iter().map(|container| {
             [
@@ -178,7 +196,26 @@ fn table(status: &Status, quiet: Duration) -> String {
                 or_dash(Some(&container.profile)),
                 container.denied.to_string(),
                 container.would_deny.to_string(),
+                container.silent.to_string(),
                 time(container.last),
+            ]
+        }));
+        text.push('\n');
+        text.push_str(&aligned(&rows));
+    }
+    if !status.silent.is_empty() {
+        let mut rows = vec![
+            ["REFUSED WITHOUT A RECORD", "BY", "OF", "CLASS", "TIMES", "REASON", "LAST"].map(str::to_owned),
+        ];
+        rows.extend(status.silent.iter().map(|silent| {
+            [
+                if silent.what.is_empty() { "-".to_owned() } else { silent.what.clone() },
+                silent.profile.clone(),
+                silent.who.clone(),
+                silent.class.clone(),
+                silent.count.to_string(),
+                silent.reason.clone(),
+                time(silent.last),
             ]
         }));
         text.push('\n');
@@ -233,7 +270,8 @@ mod tests {
             ..Default::default()
         };
         let quiet = ContainerStatus { container: "abc".into(), ..Default::default() };
-        let status = Status { now: 27 * hour, profiles: vec![web], containers: vec![container, quiet] };
+        let containers = vec![container, quiet];
+        let status = Status { now: 27 * hour, profiles: vec![web], containers, silent: Vec::new() };
         let table = table(&status, Duration::from_secs(24 * 3600));
         let rows: Vec<String> =
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -241,9 +279,9 @@ mod tests {
             "PROFILE MODE DENIED WOULD DENY SILENT KINDS LAST ENFORCE?",
             "web complain 0 7 0 2 1970-01-01T02:00:00Z ready: quiet for 26h over 12 pods",
             "",
-            "POD CONTAINER REQUESTED APPLIED MODE BY DENIED WOULD DENY LAST",
-            "shop/web-0 web localhost/web web complain web 0 7 1970-01-01T02:00:00Z",
-            "- abc - - - - 0 0 -",
+            "POD CONTAINER REQUESTED APPLIED MODE BY DENIED WOULD DENY SILENT LAST",
+            "shop/web-0 web localhost/web web complain web 0 7 0 1970-01-01T02:00:00Z",
+            "- abc - - - - 0 0 0 -",
         ];
         assert_eq!(rows, want, "{table}");
     }

@@ -115,7 +115,7 @@ async fn answer(stream: UnixStream, live: &Live) -> io::Result<()> {
     send(&mut write, hello.to_string().as_bytes()).await?;
     match question.ask {
         Ask::Status => {
-            let mut status = live.status.status(&live.history, &live.silent());
+            let mut status = live.status.status(&live.history);
             if let Some(confinement) = live.confinement.get() {
                 confined::complete(&mut status, &confinement.rows());
             }
