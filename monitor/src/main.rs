@@ -9,6 +9,10 @@ use aa_monitor::output::history;
 use aa_monitor::{logging, shutdown};
 use anyhow::Context;
 
+/// How long a thread waits for more work that may block. The first one loads the programs, which takes a megabyte of
+/// stack that it keeps for as long as it lives.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let done = cli::parse(std::env::args_os()).and_then(|cli| {
         match cli.command {
@@ -43,6 +47,7 @@ fn run(args: RunArgs) -> Result<(), Failure> {
     aa_monitor::tame_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_keep_alive(IDLE_THREAD)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -189,9 +189,9 @@ impl Kernel {
     fn object(&self, options: &EbpfOptions, pins: &[(&'static str, PathBuf)]) -> Result<Object, LoadError> {
         let log_level: u8 = if options.log { u8::MAX } else { 0 };
         let silent = options.silent as u16;
+        // Nothing in the object needs the kernel's types: the offsets come as constants. A new loader has parsed them
+        // all (`EbpfLoader::new` in aya 0.14), which is what most memory is ever needed for; so they go first.
         let mut loader = EbpfLoader::new();
-        // Nothing in the object needs the kernel's types (the offsets come as constants), and aya's parsed
-        // copy of them takes tens of megabytes.
         loader
             .btf(None)
             .override_global("LAYOUT", bytemuck::bytes_of(&self.layout), true)

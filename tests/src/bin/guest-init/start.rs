@@ -22,11 +22,13 @@ use crate::restart::{PREFIXES, stop, stream};
 
 /// What an agent may have in memory when it has just started. Most is there for a moment: the kernel's types, and
 /// the programs as they are loaded.
-const PEAK_LIMIT: u64 = 24 << 10;
+const PEAK_LIMIT: u64 = 32 << 10;
 /// What it may have when all is quiet: two thirds are pages of the program, which the kernel maps by sixteen.
 const IDLE_LIMIT: u64 = 12 << 10;
-/// From exec to the first violation that an agent has.
+/// From exec to the first violation that an agent has: the audit stream's, which is opened first.
 const FIRST_LIMIT: Duration = Duration::from_secs(1);
+/// The same of eBPF: three quarters go by in the kernel, which verifies the programs.
+const FIRST_SEEN_LIMIT: Duration = Duration::from_millis(1500);
 /// From a violation to its count, for 99 of 100: one of the histogram's bounds.
 const LATENCY_LIMIT: f64 = 0.01;
 const LATENCY: &str = "aa_monitor_event_latency_seconds_bucket";
@@ -46,15 +48,15 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     keep("started.txt", &memory::mappings(agent.id())?);
     stop(vec![provoked])?;
     let (_, before) = settle(1)?;
-    let told = told()?;
-    let any = first(&told, exec, |_| true)?;
-    let seen = first(&told, exec, |event| event["origin"] == "ebpf")?;
-
     let pace = format!("{PACED}x{PAUSE}");
     confined::provoke(ENFORCE, &["paced".into(), "/lab/secret".into(), pace])?;
     let (text, after) = settle(1)?;
     keep("metrics.prom", &text);
     let latency = Latency::between(&before, &after);
+    // What the audit stream alone has told of waits for a partner: it is counted by now.
+    let told = told()?;
+    let any = first(&told, exec, |_| true)?;
+    let seen = first(&told, exec, |event| event["origin"] == "ebpf")?;
     let idle = Memory::of(agent.id())?;
     keep("idle.txt", &memory::mappings(agent.id())?);
 
@@ -68,8 +70,8 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 
     report.check("the start takes no more memory than it may", memory::at_most(PEAK_LIMIT, started.peak));
     report.check("an idle agent has no more memory than it may", memory::at_most(IDLE_LIMIT, idle.resident));
-    report.check("the first violation is one from soon after exec", in_time(any));
-    report.check("the first that eBPF sees is, too", in_time(seen));
+    report.check("the first violation is one from soon after exec", in_time(any, FIRST_LIMIT));
+    report.check("the first that eBPF sees is, too", in_time(seen, FIRST_SEEN_LIMIT));
     report.check("denials of an idle node are counted in time", latency.check(most));
     agent.terminate(Duration::from_secs(5))?;
     Agent::say_log();
@@ -101,8 +103,8 @@ fn time_of_day(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64((hours * 60.0 + minutes) * 60.0 + seconds).ok()
 }
 
-fn in_time(first: Duration) -> Result<()> {
-    ensure!(first < FIRST_LIMIT, "it happened {} ms after exec", first.as_millis());
+fn in_time(first: Duration, limit: Duration) -> Result<()> {
+    ensure!(first < limit, "it happened {} ms after exec", first.as_millis());
     Ok(())
 }
 
