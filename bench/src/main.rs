@@ -6,6 +6,7 @@
 //! aa-monitor-bench time FILE                   how long reading all of them takes
 //! aa-monitor-bench replay FILE                 how long counting all of them takes, file and all
 //! aa-monitor-bench pipeline WAY N RECORDED..   how long an agent's pipeline takes for so many violations
+//! aa-monitor-bench scrape N                    how long so many scrapes of all series take
 //! ```
 //!
 //! `tell` and `time` are also what the program around libapparmor's parser (libapparmor.c) does, with the
@@ -22,6 +23,7 @@ mod dice;
 mod mix;
 mod pipeline;
 mod replay;
+mod scrape;
 mod tell;
 mod time;
 mod traffic;
@@ -54,9 +56,10 @@ fn run(arguments: &[&str]) -> Result<()> {
             let recorded = recorded.iter().map(text).collect::<Result<Vec<_>>>()?;
             pipeline::run(pipeline::Way::named(way)?, number(violations)?, &recorded)
         }
+        ["scrape", scrapes] => scrape::run(number(scrapes)?),
         _ => bail!(
             "usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE | replay FILE | \
-             pipeline WAY VIOLATIONS RECORDED.."
+             pipeline WAY VIOLATIONS RECORDED.. | scrape TIMES"
         ),
     }
 }

@@ -112,7 +112,7 @@ impl Agent {
         let counted = Arc::new(AtomicU64::new(0));
         let more = (way == Way::Outputs).then(|| {
             let history = Arc::new(History::in_memory());
-            (Arc::clone(&history), Live::new(history, Arc::clone(&ledger)))
+            (Arc::clone(&history), Live::new(history))
         });
         let (sink, count) = (Arc::clone(&metrics), Arc::clone(&counted));
         let pipeline = Pipeline::new(Arc::clone(&ledger), both, resolver, names, move |event| {

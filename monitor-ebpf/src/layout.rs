@@ -20,16 +20,24 @@ macro_rules! layout {
             pub pids_css: u16,
             /// The number of the cgroup hierarchy that is watched, as in /proc/self/cgroup; 0 is cgroup v2.
             pub hierarchy: u16,
+            /// The first audit mode that reports what rules keep quiet (`AUDIT_NOQUIET`).
+            pub audit_noquiet: u16,
             $($(#[$doc])* pub $name: u16,)*
         }
 
         impl Layout {
             /// Nothing known.
-            pub const UNKNOWN: Self = Self { ad_size: 0, pids_css: ABSENT, hierarchy: 0, $($name: ABSENT,)* };
+            pub const UNKNOWN: Self = Self {
+                ad_size: 0,
+                pids_css: ABSENT,
+                hierarchy: 0,
+                audit_noquiet: ABSENT,
+                $($name: ABSENT,)*
+            };
 
             /// The BTF path of each member (`struct.member.member`) and the slot that takes its offset.
             pub fn members(&mut self) -> impl Iterator<Item = (&'static str, &mut u16)> {
-                let Self { ad_size: _, pids_css: _, hierarchy: _, $($name,)* } = self;
+                let Self { ad_size: _, pids_css: _, hierarchy: _, audit_noquiet: _, $($name,)* } = self;
                 [$(($path, $name),)*].into_iter()
             }
         }
@@ -202,7 +210,7 @@ mod tests {
         assert_eq!(slots, (0..u16::try_from(slots.len()).unwrap()).collect::<Vec<_>>());
         assert_eq!(
             size_of::<Layout>(),
-            2 * (slots.len() + 3),
+            2 * (slots.len() + 4),
             "no padding: the agent hands it over as bytes"
         );
     }

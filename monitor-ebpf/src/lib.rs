@@ -18,7 +18,7 @@ pub use record::{
     LENS_WORDS, NET_BYTES, Net, RECORD_MAX, STAMP_SKIP, STRINGS_MAX, Slot, TRUNCATED, WIRE_VERSION,
 };
 
-pub use tally::{CLASS_UNKNOWN, Tally, TallyKey, reason};
+pub use tally::{CLASS_UNKNOWN, Tally, TallyKey, audit_mode, reason, setting};
 
 /// Slots of the per-CPU counter array `COUNTERS`, which outlives the agent: a slot keeps its meaning for ever.
 pub mod counter {

@@ -1,30 +1,33 @@
 //! Silent denials: what AppArmor refuses without ever calling `common_lsm_audit`.
 //!
-//! The programs sit on the returns of the functions that decide for confined tasks. A result of 0 ends them
-//! at once; a denial that was reported left a note (see [`note`]) and is none of theirs. Unconfined tasks
-//! do not come here.
+//! The programs sit on the functions that decide for confined tasks, at their entry where the arguments say how it
+//! will end, and else at their return. What is allowed ends them at once. A denial that was reported left a note
+//! (see [`note`]) and is none of theirs. Unconfined tasks do not come here.
 
 mod hooks;
 
 use core::arch::asm;
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
-use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 
-use aa_monitor_ebpf::{Tally, TallyKey, counter, reason};
+use aa_monitor_ebpf::{Tally, TallyKey, counter, reason, setting};
 
-use crate::count;
 use crate::read::{at, layout};
+use crate::{COUNTERS, who};
+
+/// `common_audit_data.type` of a record about a capability.
+const LSM_AUDIT_DATA_CAP: u8 = 3;
 
 /// 1 when any of these programs is loaded; 2 when checks that ask not to be reported are counted too.
 /// Written by the agent; at 0 the notes are dead code.
 #[unsafe(no_mangle)]
 static SILENT: u16 = 0;
 
-/// Silent denials by what they have in common. The agent sets the size, one when they are off. Entries are
-/// never evicted: their counts only grow. What finds no room is counted.
+/// Silent denials by what they have in common. The agent sets the size, one when they are off. Only the agent
+/// removes entries, of epochs that have ended. What finds no room is counted.
 #[map]
 static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(4096, 0);
 
@@ -32,9 +35,28 @@ static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(4096, 0);
 #[map]
 static REPORTED: LruHashMap<u64, Reported> = LruHashMap::with_max_entries(4096, 0);
 
-/// Where a new tally is put together.
+/// What the agent keeps up to date, see [`setting`].
 #[map]
-static NEW_TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
+static SETTINGS: Array<u32> = Array::with_max_entries(setting::SLOTS, 0);
+
+/// Where a new tally is put together: one for each program, because a run that is interrupted keeps out another
+/// one of the same program from that CPU, and of no other.
+#[map]
+static NEW_TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(desk::SLOTS, 0);
+
+/// Slots of [`NEW_TALLY`], by program.
+mod desk {
+    pub(super) const FILE: u32 = 0;
+    pub(super) const CHECK: u32 = 1;
+    pub(super) const AUDIT: u32 = 2;
+    pub(super) const CAPABLE: u32 = 3;
+    pub(super) const NEW_MOUNT: u32 = 4;
+    pub(super) const BIND_MOUNT: u32 = 5;
+    pub(super) const REMOUNT: u32 = 6;
+    pub(super) const MOUNT_TYPE: u32 = 7;
+    pub(super) const UMOUNT: u32 = 8;
+    pub(super) const SLOTS: u32 = 9;
+}
 
 /// A denial that was reported.
 #[repr(C)]
@@ -67,7 +89,6 @@ pub(crate) fn note(cad: u64) {
     if !refuses(verdict, error) {
         return;
     }
-    const LSM_AUDIT_DATA_CAP: u8 = 3;
     let capability = match at::<u8>(cad, layout!(cad_type)) {
         Some(LSM_AUDIT_DATA_CAP) => at(cad, layout!(cad_u)).unwrap_or(-1),
         _ => -1,
@@ -120,59 +141,108 @@ struct Subject {
     name: u64,
 }
 
-/// What tells one tally from another, without the profile and the cgroup.
+/// Whose profile refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The current task's.
+    Own,
+    /// That of the task which it signals or traces.
+    Target,
+}
+
+/// What tells one tally from another, without the profile.
 #[derive(Clone, Copy)]
 struct What {
     class: u16,
     family: u16,
     capability: i32,
     reason: u8,
+    side: Side,
 }
 
-/// Adds one silent denial.
+/// What the agent has set.
 #[inline(always)]
-fn tally(subject: Subject, what: What) {
-    if what.reason == reason::NO_AUDIT && level() < 2 {
-        return;
+fn set(slot: u32) -> u32 {
+    // SAFETY: one aligned word of the map.
+    SETTINGS.get_ptr(slot).map_or(0, |value| unsafe { value.read_volatile() })
+}
+
+/// Whether the low half of an argument, which is all of an `int` that is defined, is not 0. One instruction where
+/// the compiler, which uses none of 32 bits here, takes two.
+#[inline(always)]
+fn is_set(argument: u64) -> bool {
+    // SAFETY: reads a register, and goes on here or there.
+    unsafe { asm!("if w2 != 0 goto {0}", label { return true }, in("r2") argument, options(nomem, nostack)) };
+    false
+}
+
+/// Whether the low halves of two words have a bit in common. One instruction of two.
+#[inline(always)]
+fn meet(a: u64, b: u64) -> bool {
+    // SAFETY: reads two registers, and goes on here or there.
+    unsafe {
+        asm!("if w2 & w3 goto {0}", label { return true }, in("r2") a, in("r3") b, options(nomem, nostack));
     }
-    let Some(new) = NEW_TALLY.get_ptr_mut(0) else { return };
-    // SAFETY: the map's value on this CPU, which no other run uses at the same time; all of it is written.
+    false
+}
+
+/// Adds one silent denial, put together at this program's own [`desk`]. 0, as a program ends.
+#[inline(always)]
+fn tally(desk: u32, subject: Subject, what: What) -> u32 {
+    if what.reason == reason::NO_AUDIT && level() < 2 {
+        return 0;
+    }
+    let Some(new) = NEW_TALLY.get_ptr_mut(desk) else { return 0 };
+    // SAFETY: the map's value on this CPU and of this program, which no other run uses at the same time; all of
+    // it is written.
     let new = unsafe { &mut *new };
     new.count = 1;
     string(&mut new.profile, at(subject.profile, layout!(profile_hname)));
     let ns: u64 = at(subject.profile, layout!(profile_ns)).unwrap_or(0);
     let level: i32 = at(ns, layout!(ns_level)).unwrap_or(0);
     string(&mut new.namespace, if level == 0 { None } else { at(ns, layout!(ns_hname)) });
-    string(&mut new.operation, Some(subject.operation));
-    string(&mut new.name, Some(subject.name));
     let key = TallyKey {
         profile: hash(&new.profile, hash(&new.namespace, 0)),
-        // SAFETY: no arguments.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        cgroup_id: match what.side {
+            Side::Own => who::current_cgroup(),
+            Side::Target => who::cgroup(who::target(bpf_get_current_pid_tgid())),
+        },
         operation: subject.operation,
         capability: what.capability,
         class: what.class,
         family: what.family,
         reason: what.reason,
-        pad: [0; 7],
+        epoch: set(setting::EPOCH) as u8,
+        pad: [0; 6],
     };
     if add(&key) {
-        return;
+        return 0;
     }
+    string(&mut new.operation, Some(subject.operation));
+    string(&mut new.name, Some(subject.name));
     const NOEXIST: u64 = 1;
     // Another CPU may have been first.
     if TALLIES.insert(&key, &*new, NOEXIST).is_err() && !add(&key) {
-        count(counter::TALLIES_FULL);
+        if let Some(full) = COUNTERS.get_ptr_mut(counter::TALLIES_FULL) {
+            increment(full);
+        }
     }
+    0
 }
 
 #[inline(always)]
 fn add(key: &TallyKey) -> bool {
     let Some(tally) = TALLIES.get_ptr_mut(key) else { return false };
-    // Other CPUs add to it at the same time. `core` has no atomic addition for this target.
-    // SAFETY: the first word of an entry of the map, which is never removed.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut (*tally).count, in(reg) 1_u64) };
+    // SAFETY: an entry of the map; the agent removes none of an epoch that a run can still be in.
+    increment(unsafe { &raw mut (*tally).count });
     true
+}
+
+/// Adds one to a word of a map that others add to at the same time. `core` has no atomic addition for this target.
+#[inline(always)]
+fn increment(word: *mut u64) {
+    // SAFETY: an aligned word of a map's value.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) 1_u64) };
 }
 
 /// Copies a kernel string, and clears what is behind it.

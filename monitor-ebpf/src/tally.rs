@@ -15,14 +15,34 @@ pub mod reason {
     pub const AUDIT_MODE: u8 = 3;
 }
 
+/// Slots of the array `SETTINGS`, which the agent writes while the programs run.
+pub mod setting {
+    /// One of [`super::audit_mode`].
+    pub const AUDIT_MODE: u32 = 0;
+    /// What [`super::TallyKey::epoch`] is at present.
+    pub const EPOCH: u32 = 1;
+    /// How many slots there are.
+    pub const SLOTS: u32 = 2;
+}
+
+/// What the kernel's audit mode makes of quiet rules (`/sys/module/apparmor/parameters/audit`).
+pub mod audit_mode {
+    /// `normal`: each profile's own mode decides.
+    pub const PROFILE: u32 = 0;
+    /// They stay quiet, whatever the profile says.
+    pub const QUIET: u32 = 1;
+    /// They are reported, whatever the profile says.
+    pub const LOUD: u32 = 2;
+}
+
 /// What is counted together. The object's name is not part of it: a container chooses names, and could fill
 /// the map with them.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct TallyKey {
     /// Hash of the profile's name and namespace.
     pub profile: u64,
-    /// cgroup v2 id of the task.
+    /// Cgroup id of the task whose profile refused, in the hierarchy that is watched; 0 if it is not known.
     pub cgroup_id: u64,
     /// Address of the operation's constant string, 0 for mounts and capabilities.
     pub operation: u64,
@@ -34,8 +54,10 @@ pub struct TallyKey {
     pub family: u16,
     /// One of [`reason`].
     pub reason: u8,
+    /// The epoch in which it was begun; what is of one that has ended is not added to any more.
+    pub epoch: u8,
     /// Padding, 0.
-    pub pad: [u8; 7],
+    pub pad: [u8; 6],
 }
 
 /// The count, and what the first denial of it was about.

@@ -53,6 +53,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let outputs = Arc::new(Outputs::new(&config, &ledger)?);
     let node = Arc::new(Node::default());
     outputs.metrics().tell_of_node(Arc::clone(&node));
+    outputs.live().tell_of_confinement(Arc::clone(&node.confinement));
     let pages = Arc::new(http::Pages::new(Arc::clone(outputs.metrics())));
     // The address that was got: port 0 asks for any.
     let address = listener.local_addr().unwrap_or(config.listen);
@@ -102,7 +103,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     // After the sources: a cgroup that is made while the tree is walked is told of by both.
     let limits = Limits { keep: config.keep_gone.duration(), ..Limits::default() };
     let resolver = Resolver::new(Arc::clone(&ledger), Hierarchy::of_node(), limits);
-    let (sink, settler) = (Arc::clone(&outputs), Arc::clone(&outputs));
+    let (sink, settler, quiet) = (Arc::clone(&outputs), Arc::clone(&outputs), Arc::clone(&outputs));
     let profiles = Arc::clone(&node.profiles);
     let names = Names::new(pods, Runtimes::new("/"));
     let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both, resolver, names, move |event| {
@@ -110,6 +111,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         sink.observe(event);
     })
     .settling(move |receipt| settler.settle(receipt))
+    .unrecorded(capture::silent::collect(&ledger, stop.clone()), move |denials| {
+        quiet.observe_unrecorded(denials);
+    })
     .checking(checkpoint);
     let pipeline = match since {
         Some(since) => pipeline.recovering(backlog, since),

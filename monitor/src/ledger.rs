@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::loss::Loss;
-use crate::capture::{SilentDenial, Source};
+use crate::capture::{SilentReader, Source};
 use crate::identity::counts::Counts;
 use crate::identity::pods::Pods;
 
@@ -133,7 +133,7 @@ pub struct Ledger {
     skipped: Mutex<Skipped>,
     rescued: AtomicU64,
     hooks: Mutex<Vec<Hook>>,
-    silent: Mutex<Vec<SilentDenial>>,
+    silent: Mutex<Option<SilentReader>>,
     refresh: Mutex<Vec<Refresh>>,
     scrape: Mutex<Vec<Refresh>>,
     refreshed: Mutex<Option<Instant>>,
@@ -233,14 +233,14 @@ impl Ledger {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes over what the kernel has added up of denials without a record.
-    pub fn set_silent(&self, denials: Vec<SilentDenial>) {
-        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = denials;
+    /// Leaves who wants them a reader of denials without a record.
+    pub fn set_silent_reader(&self, reader: SilentReader) {
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader);
     }
 
-    /// Denials without a record, as of the last [`Self::before_scrape`]: what was refused, how often, and an example.
-    pub fn silent(&self) -> Vec<SilentDenial> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The reader of denials without a record, for the one that counts them; none when nothing adds them up.
+    pub fn take_silent_reader(&self) -> Option<SilentReader> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Adds a closure that reads kernel-side counters, at a scrape and for the pipeline's decisions: it must

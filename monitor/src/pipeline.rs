@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bumpalo::Bump;
+use tokio::sync::mpsc;
 
 use crate::capture::audit::split_record;
 use crate::capture::backlog::Backlog;
-use crate::capture::{Batch, Both, Inlet, Receipt, Source};
+use crate::capture::{Batch, Both, Inlet, Receipt, SilentDenial, Source};
 use crate::identity::Identity;
 use crate::identity::names::Names;
 use crate::identity::naming::Naming;
 use crate::identity::resolver::{Resolver, Who};
+use crate::identity::unrecorded::{Unnamed, Unrecorded};
 use crate::ledger::{Attached, Ledger, Loss};
 use crate::merge::{Event, Merger, Parked, Recovered, SeenBy, Sighting, Streams};
 use crate::node;
@@ -46,6 +48,7 @@ pub struct Pipeline<O> {
     naming: Naming<Held>,
     output: O,
     settled: Box<dyn FnMut(Option<Receipt>) + Send>,
+    silent: Option<Silent>,
     /// Receipts of batches of which an event may still wait for a name: as many as the sources hand out.
     unsettled: Vec<Receipt>,
     recovered: Recovered,
@@ -53,6 +56,18 @@ pub struct Pipeline<O> {
     /// What the agent before has counted last, where its programs did not stay.
     since: Option<Since>,
     checkpoint: Option<Checkpoint>,
+}
+
+/// The way of denials without a record.
+struct Silent {
+    readings: mpsc::Receiver<Vec<SilentDenial>>,
+    unnamed: Unnamed,
+    output: Box<dyn FnMut(&Unrecorded<'_>) + Send>,
+}
+
+/// The next reading of denials without a record; none when there are no more.
+async fn reading(silent: &mut Option<Silent>) -> Option<Vec<SilentDenial>> {
+    silent.as_mut()?.readings.recv().await
 }
 
 /// An event that waits for its container's name: the record, to be read again, and all that was found out.
@@ -98,6 +113,7 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
             naming: Naming::new(names),
             output,
             settled: Box::new(drop),
+            silent: None,
             unsettled: Vec::new(),
             recovered: Recovered::default(),
             backlog: Vec::new(),
@@ -110,6 +126,20 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
     /// receipt of the latest batch if it has one. Dropping the receipt releases the batch.
     pub fn settling(mut self, settled: impl FnMut(Option<Receipt>) + Send + 'static) -> Self {
         self.settled = Box::new(settled);
+        self
+    }
+
+    /// Takes in denials without a record, too, and tells `output` of them when it is known whose they were.
+    pub fn unrecorded(
+        mut self,
+        readings: Option<mpsc::Receiver<Vec<SilentDenial>>>,
+        output: impl FnMut(&Unrecorded<'_>) + Send + 'static,
+    ) -> Self {
+        self.silent = readings.map(|readings| Silent {
+            readings,
+            unnamed: Unnamed::default(),
+            output: Box::new(output),
+        });
         self
     }
 
@@ -132,7 +162,8 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
         let mut arena = Bump::new();
         self.recover(&mut arena);
         let mut asked = Instant::now();
-        while ebpf_open || audit_open {
+        let mut silent = self.silent.take();
+        while ebpf_open || audit_open || silent.is_some() {
             let deadlines = Source::ALL.map(|source| self.deadline(source));
             let next = deadlines.into_iter().flatten().min().map(|deadline| deadline.max(asked + ASK_AGAIN));
             let named_at = self.naming.deadline();
@@ -158,6 +189,16 @@ impl<O: FnMut(&Event<'_>)> Pipeline<O> {
                         audit_open = false;
                         self.merger.ended(Source::Audit);
                         self.recovered.ended(Source::Audit);
+                    }
+                },
+                read = reading(&mut silent), if silent.is_some() => match (read, &mut silent) {
+                    (Some(read), Some(Silent { unnamed, output, .. })) => {
+                        unnamed.read(read, &mut self.resolver, &mut self.naming, output, Instant::now());
+                    }
+                    (_, ended) => {
+                        if let Some(Silent { mut unnamed, mut output, .. }) = ended.take() {
+                            unnamed.drain(&mut self.naming, &mut output, Instant::now());
+                        }
                     }
                 },
                 () = sleep_until(next), if next.is_some() => {

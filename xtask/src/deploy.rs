@@ -37,7 +37,7 @@ port: 9999
 audit: {enabled: true}
 pin: {enabled: false}
 state: {hostPath: ""}
-nodeLabels: {enabled: true}
+nodeLabels: {enabled: true, pattern: "k8s-*"}
 serviceAccount: {name: other, annotations: {a: b}}
 affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
 podAnnotations: {a: b}
@@ -50,7 +50,8 @@ extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.N
 "#;
 
 /// Values that must be refused, with a word of the reason.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
+    ("nodeLabels.enabled=true", "pattern"),
     ("imge.tag=x", "imge"),
     ("image.digest=latest", "digest"),
     ("port=http", "port"),
@@ -83,7 +84,14 @@ const RENDERED: [(&str, &[&str], &[&str]); 7] = [
         &["hostNetwork: true\n", "- AUDIT_READ\n", "value: auto\n"],
         &["privileged: true"],
     ),
-    ("nodeLabels.enabled=true", &["resources: [nodes]\n    verbs: [patch]\n"], &[]),
+    (
+        "nodeLabels.enabled=true,nodeLabels.pattern=k8s-*",
+        &[
+            "resources: [nodes]\n    verbs: [patch]\n",
+            "name: AA_MONITOR_NODE_LABELS\n              value: \"k8s-*\"\n",
+        ],
+        &[],
+    ),
     (
         "config.series-limit=1000000",
         &["name: AA_MONITOR_SERIES_LIMIT\n              value: \"1000000\"\n"],

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::bench::page;
 use crate::deploy;
 use crate::fuzz;
 use crate::lab::rig;
@@ -63,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     step("rules and dashboards, as Prometheus and Grafana read them", &mut observe::check);
     step("chart and kustomize, as Helm and Kubernetes read them", &mut deploy::check);
     step("docs/kernels.md has every kernel and suite", &mut matrix::check);
+    step("docs/performance.md has every goal", &mut page::check);
     step("apparmor_parser on what is suggested", &mut suggestions::play);
     step("fuzz: a minute a target", &mut fuzz::smoke);
     if arguments.all {

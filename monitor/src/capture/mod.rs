@@ -10,7 +10,7 @@ pub mod file;
 mod outlet;
 mod privileges;
 mod receipts;
-mod silent;
+pub mod silent;
 mod start;
 
 use std::fmt;
@@ -18,7 +18,7 @@ use std::fmt;
 pub use batch::Batch;
 pub use outlet::{Inlet, Outlet, outlet};
 pub use receipts::Receipt;
-pub use silent::{SilentDenial, SilentReason};
+pub use silent::{SilentDenial, SilentReader, SilentReason};
 pub use start::{Both, Choice, Options, Streams, start};
 
 /// Up to where an agent that was killed had printed a ring, though it could not release it any more.

@@ -1,8 +1,17 @@
 //! Denials that AppArmor makes without a record, as the kernel side adds them up.
 
-use aa_monitor_ebpf::reason;
+use std::time::{Duration, SystemTime};
 
+use aa_monitor_ebpf::reason;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::Ledger;
 use crate::record::Class;
+
+/// How often the kernel's tallies are read. A container that ends before is known for longer than this.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Why a denial left no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +68,42 @@ pub struct SilentDenial {
     pub cgroup_id: u64,
     /// Why there is no record.
     pub reason: SilentReason,
-    /// How often, since the programs were loaded.
+    /// How many more there were since the last reading.
     pub count: u64,
+    /// When they were read.
+    pub read: SystemTime,
+}
+
+/// What grew since it was called last.
+pub type SilentReader = Box<dyn FnMut() -> Vec<SilentDenial> + Send>;
+
+/// Has what the kernel adds up read again and again until `stop`, and once more then. Each reading is sent, also
+/// one in which nothing grew. What nobody takes yet stays in the kernel. `None` when nothing is added up.
+pub fn collect(ledger: &Ledger, stop: CancellationToken) -> Option<mpsc::Receiver<Vec<SilentDenial>>> {
+    let mut reader = ledger.take_silent_reader()?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let last = tokio::select! {
+                _ = tick.tick() => false,
+                () = stop.cancelled() => true,
+            };
+            // Thousands of calls when there is much, and a wait for the kernel when old tallies are removed.
+            let read = tokio::task::spawn_blocking(move || {
+                let grown = reader();
+                (reader, grown)
+            });
+            let Ok((again, grown)) = read.await else {
+                tracing::error!("reading the silent denials failed: no more of them are counted");
+                return;
+            };
+            reader = again;
+            if sender.send(grown).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    Some(receiver)
 }

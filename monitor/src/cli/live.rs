@@ -6,11 +6,13 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use super::replay::{class_parser, verdict_parser};
+use super::replay::class_parser;
 use super::{Failure, write_out};
 use crate::config::DEFAULT_SOCKET;
+use crate::output::SILENT;
 use crate::output::live::client::Answer;
 use crate::output::live::{Ask, Filter, Status};
 use crate::record::{Class, Verdict};
@@ -33,9 +35,9 @@ pub struct TailArgs {
     #[arg(long)]
     json: bool,
 
-    /// Only events with this verdict; can be given several times
-    #[arg(long, value_name = "VERDICT", value_parser = verdict_parser())]
-    verdict: Vec<Verdict>,
+    /// Only events with this verdict, or what was refused without a record (silent); can be given several times
+    #[arg(long, value_name = "VERDICT", value_parser = told_parser())]
+    verdict: Vec<String>,
 
     /// Only events of this class; can be given several times
     #[arg(long, value_name = "CLASS", value_parser = class_parser())]
@@ -62,7 +64,7 @@ impl TailArgs {
     /// Prints events until it is ended; through restarts of the agent.
     pub fn run(self) -> Result<(), Failure> {
         let filter = Filter {
-            verdict: self.verdict.iter().map(|verdict| verdict.as_str().to_owned()).collect(),
+            verdict: self.verdict,
             class: self.class.iter().map(|class| class.as_str().to_owned()).collect(),
             profile: self.profile,
             namespace: self.namespace,
@@ -103,6 +105,11 @@ impl TailArgs {
             };
         }
     }
+}
+
+/// A parser for what a line can begin with.
+fn told_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(Verdict::ALL.iter().map(|verdict| verdict.as_str()).chain([SILENT]))
 }
 
 /// The event in a line, byte for byte, so that it stays escaped as the agent wrote it.
@@ -164,22 +171,61 @@ fn table(status: &Status, quiet: Duration) -> String {
     }));
     let mut text = aligned(&rows);
     if !status.containers.is_empty() {
-        let mut rows =
-            vec![["POD", "CONTAINER", "PROFILE", "DENIED", "WOULD DENY", "LAST"].map(str::to_owned)];
+        let mut rows = vec![
+            [
+                "POD",
+                "CONTAINER",
+                "REQUESTED",
+                "APPLIED",
+                "MODE",
+                "BY",
+                "DENIED",
+                "WOULD DENY",
+                "SILENT",
+                "LAST",
+            ]
+            .map(str::to_owned),
+        ];
         rows.extend(status.containers.iter().map(|container| {
             [
-                if container.pod.is_empty() { "-".to_owned() } else { container.pod.clone() },
+                or_dash(Some(&container.pod)),
                 container.container.clone(),
-                container.profile.clone(),
+                or_dash(container.requested.as_ref()),
+                or_dash(container.applied.as_ref()),
+                or_dash(container.mode.as_ref()),
+                or_dash(Some(&container.profile)),
                 container.denied.to_string(),
                 container.would_deny.to_string(),
+                container.silent.to_string(),
                 time(container.last),
             ]
         }));
         text.push('\n');
         text.push_str(&aligned(&rows));
     }
+    if !status.silent.is_empty() {
+        let mut rows = vec![
+            ["REFUSED WITHOUT A RECORD", "BY", "OF", "CLASS", "TIMES", "REASON", "LAST"].map(str::to_owned),
+        ];
+        rows.extend(status.silent.iter().map(|silent| {
+            [
+                if silent.what.is_empty() { "-".to_owned() } else { silent.what.clone() },
+                silent.profile.clone(),
+                silent.who.clone(),
+                silent.class.clone(),
+                silent.count.to_string(),
+                silent.reason.clone(),
+                time(silent.last),
+            ]
+        }));
+        text.push('\n');
+        text.push_str(&aligned(&rows));
+    }
     text
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.filter(|text| !text.is_empty()).map_or("-", String::as_str).to_owned()
 }
 
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
@@ -192,4 +238,51 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::live::{ContainerStatus, ProfileStatus};
+
+    #[test]
+    fn profiles_and_containers_are_a_table_each() {
+        let hour = 3_600_000_000_000;
+        let web = ProfileStatus {
+            profile: "web".into(),
+            mode: Some("complain".into()),
+            would_deny: 7,
+            distinct: 2,
+            last: 2 * hour,
+            last_new: hour,
+            pods: 12,
+            ..Default::default()
+        };
+        let container = ContainerStatus {
+            pod: "shop/web-0".into(),
+            container: "web".into(),
+            requested: Some("localhost/web".into()),
+            applied: Some("web".into()),
+            mode: Some("complain".into()),
+            profile: "web".into(),
+            would_deny: 7,
+            last: 2 * hour,
+            ..Default::default()
+        };
+        let quiet = ContainerStatus { container: "abc".into(), ..Default::default() };
+        let containers = vec![container, quiet];
+        let status = Status { now: 27 * hour, profiles: vec![web], containers, silent: Vec::new() };
+        let table = table(&status, Duration::from_secs(24 * 3600));
+        let rows: Vec<String> =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let want = [
+            "PROFILE MODE DENIED WOULD DENY SILENT KINDS LAST ENFORCE?",
+            "web complain 0 7 0 2 1970-01-01T02:00:00Z ready: quiet for 26h over 12 pods",
+            "",
+            "POD CONTAINER REQUESTED APPLIED MODE BY DENIED WOULD DENY SILENT LAST",
+            "shop/web-0 web localhost/web web complain web 0 7 0 1970-01-01T02:00:00Z",
+            "- abc - - - - 0 0 0 -",
+        ];
+        assert_eq!(rows, want, "{table}");
+    }
 }

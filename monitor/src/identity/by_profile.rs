@@ -64,6 +64,7 @@ pub(super) struct ByProfile {
     sightings: Sightings,
     look: Option<Look>,
     next: Instant,
+    next_hearing: Instant,
     told: bool,
 }
 
@@ -77,7 +78,17 @@ impl ByProfile {
         now: Instant,
     ) -> Self {
         let sightings = Sightings::new(keep);
-        Self { tree, processes, attachments, still: None, sightings, look: None, next: now, told: false }
+        Self {
+            tree,
+            processes,
+            attachments,
+            still: None,
+            sightings,
+            look: None,
+            next: now,
+            next_hearing: now,
+            told: false,
+        }
     }
 
     /// Whose a violation was is known otherwise.
@@ -119,9 +130,11 @@ impl ByProfile {
     /// Forgets what was seen too long ago, and hears what has changed, so that it is known when.
     pub(super) fn expire(&mut self, now: Instant, wall: u64) {
         self.sightings.expire(now);
-        if let Some(still) = &mut self.still
-            && let Err(why) = still.since(wall)
-        {
+        let Some(still) = self.still.as_mut().filter(|_| now >= self.next_hearing) else { return };
+        // Where something was made, all folders are gone through.
+        let (began, heard) = (Instant::now(), still.since(wall));
+        self.next_hearing = now + began.elapsed() * SHARE;
+        if let Err(why) = heard {
             self.give_up(&why, now);
         }
     }

@@ -14,6 +14,7 @@ mod sightings;
 mod sole;
 mod still;
 pub mod tree;
+pub mod unrecorded;
 pub mod waiting;
 
 use std::sync::Arc;

@@ -76,6 +76,11 @@ impl<T> Naming<T> {
         }
     }
 
+    /// Whether the name is likely to be known in a moment.
+    pub fn awaits(&self, subject: &Identity) -> bool {
+        self.names.awaited(subject).is_some()
+    }
+
     /// Whether the event is to wait for its subject's name. If so, `hold` is asked for the event and how many
     /// bytes it has, and [`Self::ready`] hands it back.
     pub fn waits(&mut self, subject: &Identity, hold: impl FnOnce() -> (T, usize), now: Instant) -> bool {

@@ -75,7 +75,7 @@ impl Resolver {
         Self::with(ledger, tree, Processes::at("/proc"), Attachments::default(), limits)
     }
 
-    fn with(
+    pub(super) fn with(
         ledger: Arc<Ledger>,
         tree: Option<Tree>,
         processes: Processes,
@@ -145,6 +145,12 @@ impl Resolver {
                 }
             }
         }
+    }
+
+    /// Whose cgroup this is; 0 is one that is not known. Nothing else is asked: what is told late has no process.
+    pub fn of_cgroup(&mut self, cgroup: u64, now: Instant) -> Identity {
+        let found = self.look(Named { pid: None, cgroup, sight: None }, now);
+        self.finish(found, None)
     }
 
     fn identify(&mut self, process: Named, violation: &Violation<'_>, now: Instant) -> Identity {

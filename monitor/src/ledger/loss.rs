@@ -87,6 +87,9 @@ losses! {
     LogInDoubt: (Source::Audit, "recover", "in_doubt"),
     /// A denial without a record that found no room in the kernel's map of them. None of the violations.
     TalliesFull: (Source::Ebpf, "silent", "room_full"),
+    /// The kernel skipped a run of a program that sees denials without a record, because it was already running
+    /// on that CPU. Most such runs are of checks that allow. None of the violations.
+    SilentBusy: (Source::Ebpf, "silent", "program_busy"),
     /// A record of a log, from a time when no agent ran, that does not parse: the kernel cuts long ones off.
     LogMalformed: (Source::Audit, "recover", "malformed"),
 }

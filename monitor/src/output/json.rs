@@ -1,6 +1,7 @@
 //! One JSON object a line for each event. The keys are the kernel's own; docs/events.md has the schema.
 
 mod identity;
+mod unrecorded;
 
 use std::borrow::Cow;
 use std::io;
@@ -16,6 +17,8 @@ use crate::record::{Companions, Sender, Violation};
 
 /// Keys without a field of their own stay keys only while they are this short.
 const KEY_LIMIT: usize = 64;
+
+pub(super) use self::unrecorded::write_unrecorded;
 
 /// Appends `event` as one line.
 pub(super) fn write_line(out: &mut Vec<u8>, event: &Event<'_>) -> io::Result<()> {

@@ -18,6 +18,7 @@ mod writer;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
@@ -30,9 +31,19 @@ pub use self::report::{Report, ReportFormat};
 use crate::capture::{Printed, Receipt};
 use crate::config::Config;
 use crate::identity::pods::client;
+use crate::identity::unrecorded::Unrecorded;
 use crate::ledger::{Ledger, Loss, StateFailure};
 use crate::merge::Event;
 use crate::state::{Journal, Left};
+
+/// What stands in the place of a verdict where denials without a record are told beside events.
+pub const SILENT: &str = "silent";
+
+/// A moment in nanoseconds since the epoch.
+fn since_epoch(time: SystemTime) -> u64 {
+    let nanos = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
 
 /// Everywhere an event goes. Shared by the stages before and by the HTTP server.
 pub struct Outputs {
@@ -64,7 +75,7 @@ impl Outputs {
             Some(journal)
         })?;
         let history = Arc::new(History::open(&config.state_dir));
-        let live = Arc::new(Live::new(Arc::clone(&history), Arc::clone(ledger)));
+        let live = Arc::new(Live::new(Arc::clone(&history)));
         metrics.show(Arc::clone(&history), Arc::clone(&live));
         Ok(Self { metrics, printer, printed, history, live, kube_events })
     }
@@ -94,6 +105,12 @@ impl Outputs {
         if let Some(events) = &self.kube_events {
             events.observe(event);
         }
+    }
+
+    /// Counts denials without a record, and tells readers of the socket. They are no events, and go nowhere else.
+    pub fn observe_unrecorded(&self, unrecorded: &Unrecorded<'_>) {
+        self.metrics.observe_unrecorded(unrecorded);
+        self.live.observe_unrecorded(unrecorded);
     }
 
     /// What has been violated so far.

@@ -75,7 +75,7 @@ pub(crate) struct Field<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Scanner<'a> {
     rest: &'a [u8],
-    /// The last bytes of the record.
+    /// The last bytes of what `rest` is the end of.
     last: u128,
     /// Ended in the middle of a key: the line was cut.
     pub(crate) cut: bool,
@@ -177,8 +177,13 @@ impl<'a> Scanner<'a> {
     /// Takes a value and its closing quote off the front.
     #[inline(never)]
     fn long_quoted(&mut self, word: Word) -> Value<'a> {
-        let (quoted, end) =
-            if word == EXECPATH { last_quote(self.rest) } else { (self.rest, find(self.rest, b'"')) };
+        let (quoted, end) = if word == EXECPATH {
+            let (written, end) = last_quote(self.rest);
+            self.last = last(written);
+            (written, end)
+        } else {
+            (self.rest, find(self.rest, b'"'))
+        };
         let Some((value, [_, rest @ ..])) = end.and_then(|end| quoted.split_at_checked(end)) else {
             self.rest = &[];
             return Value::Cut(quoted);
@@ -257,6 +262,11 @@ mod tests {
                 "what auditd adds behind an unescaped path",
                 "execpath=\"/a\" x=\"\"\u{1d}UID=\"root\"",
                 &[("execpath", Quoted(br#"/a" x=""#))],
+            ),
+            (
+                "a field behind an unescaped path, and what auditd adds",
+                "execpath=\"/a\" b=1\u{1d}UID=\"root\" OUID=\"root\"",
+                &[("execpath", Quoted(b"/a")), ("b", Bare(b"1"))],
             ),
             (
                 "an unescaped path that was cut, and what auditd adds",

@@ -110,7 +110,7 @@ impl Checkpoint {
         let mut checkpoint = Self { file, boot, begun: none, done: none };
         match since {
             Some(Since { begun, done, same_boot: true }) => {
-                (checkpoint.begun, checkpoint.done) = (begun, done)
+                (checkpoint.begun, checkpoint.done) = (begun, done);
             }
             // What it says of another boot stays until this agent has something to say.
             Some(_) => return Ok((checkpoint, since)),

@@ -175,8 +175,10 @@ fn other<'a>(violation: &Violation<'a>, key: &[u8]) -> Option<&'a [u8]> {
     violation.others.iter().find(|(other, _)| *other == key).map(|(_, value)| *value)
 }
 
+/// A rule can say abstract addresses alone. A socket with a path is also a file, and asked for as such.
 fn unix(violation: &Violation<'_>) -> Need {
-    let address = |key| other(violation, key).filter(|address| *address != b"none").map(Pattern::literal);
+    let address =
+        |key| other(violation, key).filter(|address| address.starts_with(b"@")).map(Pattern::literal);
     Need::Rule(Rule::Unix {
         access: mask(violation),
         kind: known(violation.sock_type),

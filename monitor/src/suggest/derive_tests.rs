@@ -35,6 +35,16 @@ const ROWS: &[(&str, bool, &str)] = &[
         "unix (connect send) type=stream peer=(label=db addr=@x),",
     ),
     (
+        r#"operation="bind" class="net" family="unix" sock_type="stream" requested="bind" denied="bind" addr="/tmp/w-redis/s""#,
+        false,
+        "unix (bind) type=stream,",
+    ),
+    (
+        r#"operation="connect" class="net" family="unix" sock_type="stream" requested="send receive connect" denied="send receive connect" addr=none peer_addr="/lab/postgres/.s.PGSQL.5432" peer="p""#,
+        false,
+        "unix (connect receive send) type=stream peer=(label=p),",
+    ),
+    (
         r#"operation="create" class="net" family="unix" sock_type="stream" requested="create" denied="create" addr=none"#,
         false,
         "unix (create) type=stream,",

@@ -70,14 +70,17 @@ pub(crate) fn path(name: &[u8], level: Level) -> (String, Vec<Step>) {
 
 fn component(before: &[&[u8]], part: &[u8], temporary: bool, level: Level, steps: &mut Vec<Step>) -> String {
     let number = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    // As long as the variables of tunables/kernelvars have it; what else looks like a number is a name.
+    let pid = number && !part.starts_with(b"0") && (part.len() <= 6 || part.len() == 7 && part < &b"5"[..]);
+    let uid = number && part.len() <= 10 && (part == b"0" || !part.starts_with(b"0"));
     let whole = match before {
-        [b"", b"proc"] if number => Some(("@{pid}", "any process")),
-        [b"", b"proc", _, b"task"] if number => Some(("@{tid}", "any thread of it")),
+        [b"", b"proc"] if pid => Some(("@{pid}", "any process")),
+        [b"", b"proc", _, b"task"] if pid => Some(("@{tid}", "any thread of it")),
         [b"", b"proc", _, b"fd" | b"fdinfo"] if number => Some((NUMBER, "any of its descriptors")),
         [b"", b"proc", _, b"task", _, b"fd" | b"fdinfo"] if number => {
             Some((NUMBER, "any of its descriptors"))
         }
-        [b"", b"run", b"user"] | [b"", b"var", b"run", b"user"] if number => Some(("@{uid}", "any user")),
+        [b"", b"run", b"user"] | [b"", b"var", b"run", b"user"] if uid => Some(("@{uid}", "any user")),
         _ => None,
     };
     let mut step = |from: &[u8], to: &str, why| {
@@ -347,6 +350,12 @@ mod tests {
             ("/proc/123/task/7/comm", "@{PROC}/@{pid}/task/@{tid}/comm", "@{PROC}/@{pid}/task/@{tid}/comm"),
             ("/proc/1/fd/3", "@{PROC}/@{pid}/fd/[0-9]*", "@{PROC}/@{pid}/fd/[0-9]*"),
             ("/proc/sys/net", "/proc/sys/net", "/proc/sys/net"),
+            ("/proc/007/stat", "/proc/007/stat", "/proc/007/stat"),
+            ("/proc/4194304/stat", "@{PROC}/@{pid}/stat", "@{PROC}/@{pid}/stat"),
+            ("/proc/5000000/stat", "/proc/5000000/stat", "/proc/5000000/stat"),
+            ("/proc/12345678/stat", "/proc/12345678/stat", "/proc/12345678/stat"),
+            ("/run/user/0/bus", "/run/user/@{uid}/bus", "/run/user/@{uid}/bus"),
+            ("/run/user/01/bus", "/run/user/01/bus", "/run/user/01/bus"),
             ("/run/user/1000/bus", "/run/user/@{uid}/bus", "/run/user/@{uid}/bus"),
             (&with_id, "/run/containerd/[0-9a-f]*/x", "/run/containerd/[0-9a-f]*/x"),
             (

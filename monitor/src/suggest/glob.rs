@@ -39,8 +39,19 @@ pub(crate) fn literal(name: &[u8]) -> String {
 /// A pattern as it has to stand in a profile: between quotes where a bare word would end early.
 pub(crate) fn quoted(pattern: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%~=\\?*[]{}^&$!<>;|".contains(&byte);
-    let braced = pattern.contains('{') && pattern.contains(',');
-    if !pattern.is_empty() && pattern.bytes().all(|byte| bare(byte) || braced && byte == b',') {
+    // A comma is part of a word in an alternation alone, and escaped braces make none.
+    let (mut depth, mut escaped) = (0_usize, false);
+    let mut stands = |byte: u8| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        bare(byte) || byte == b',' && depth > 0
+    };
+    if !pattern.is_empty() && pattern.bytes().all(&mut stands) {
         return pattern.to_owned();
     }
     format!("\"{pattern}\"")
@@ -93,10 +104,19 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    /// None for a pattern that is malformed or too large.
+    /// Of paths, in which repeated slashes are one; None for a pattern that is malformed or too large.
     pub(crate) fn new(pattern: &str, variables: &Variables) -> Option<Self> {
+        Self::build(pattern, variables, true)
+    }
+
+    /// Of labels and addresses, which are what they are: `p///bin/sh` is a child of `p`.
+    pub(crate) fn of_label(pattern: &str, variables: &Variables) -> Option<Self> {
+        Self::build(pattern, variables, false)
+    }
+
+    fn build(pattern: &str, variables: &Variables, folds: bool) -> Option<Self> {
         let expanded = expand(pattern, variables, DEPTH, false)?;
-        let mut builder = Builder { text: expanded.as_bytes(), at: 0, states: vec![State::End] };
+        let mut builder = Builder { text: expanded.as_bytes(), at: 0, states: vec![State::End], folds };
         let start = builder.sequence(0, false)?;
         (builder.at == builder.text.len()).then_some(Self { states: builder.states, start })
     }
@@ -167,6 +187,8 @@ struct Builder<'a> {
     text: &'a [u8],
     at: usize,
     states: Vec<State>,
+    /// Whether repeated slashes are one.
+    folds: bool,
 }
 
 /// What one element of a pattern takes.
@@ -208,8 +230,7 @@ impl Builder<'_> {
         let mut next_is_slash = false;
         for (element, is_slash) in elements.into_iter().rev() {
             next = match element {
-                // Repeated slashes are one.
-                Element::One(_) if is_slash && next_is_slash => next,
+                Element::One(_) if self.folds && is_slash && next_is_slash => next,
                 Element::One(bytes) => self.add(State::Take(bytes, next))?,
                 Element::Many(bytes, once) => {
                     let split = self.add(State::Split(vec![next]))?;

@@ -6,9 +6,13 @@
 
 mod abstractions;
 mod collect;
+#[cfg(test)]
+mod coverage_tests;
 mod derive;
 mod generalise;
 mod glob;
+#[cfg(test)]
+mod granted;
 mod plan;
 mod profile;
 mod render;

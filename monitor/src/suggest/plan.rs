@@ -500,4 +500,4 @@ fn smallest(mut lines: Vec<Line>) -> Vec<Line> {
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,7 +2,8 @@ use super::*;
 use crate::suggest::profile::{self, Folders};
 use crate::suggest::render;
 
-fn evidence(records: &[&str]) -> Vec<Evidence> {
+/// Evidence for these records, each without its beginning.
+pub(in crate::suggest) fn evidence(records: &[&str]) -> Vec<Evidence> {
     use bumpalo::Bump;
 
     use crate::merge::{Event, SeenBy};

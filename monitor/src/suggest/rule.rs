@@ -27,9 +27,15 @@ impl Pattern {
         Self { text: glob::literal(name), name: Some(name.to_owned()), matcher: None }
     }
 
-    /// What a profile's author wrote.
+    /// What a profile's author wrote for paths.
     pub(crate) fn glob(text: &str, variables: &Variables) -> Self {
         let matcher = Matcher::new(text, variables).map(Arc::new);
+        Self { text: text.to_owned(), name: None, matcher }
+    }
+
+    /// The same of a label or an address.
+    pub(crate) fn label(text: &str, variables: &Variables) -> Self {
+        let matcher = Matcher::of_label(text, variables).map(Arc::new);
         Self { text: text.to_owned(), name: None, matcher }
     }
 

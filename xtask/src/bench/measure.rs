@@ -1,11 +1,15 @@
 //! Programs that time themselves, in turns, on one core.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -14,17 +18,16 @@ use crate::step::Step;
 /// How often each contender runs, unless asked otherwise.
 pub(crate) const RUNS: u32 = 7;
 
-/// A program that prints a [`Run`] when asked to do something with a file.
+/// A program that prints a [`Run`].
 #[derive(Debug)]
 pub(crate) struct Contender {
     /// For the table.
     name: String,
     program: PathBuf,
-    /// What it is asked to do.
-    task: &'static str,
+    arguments: Vec<OsString>,
 }
 
-/// One reading of a whole log.
+/// What one run did, and how long it took.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Run {
     pub(crate) records: u64,
@@ -41,7 +44,7 @@ pub(crate) struct Run {
 
 impl Run {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
-    fn nanos_per_record(&self) -> f64 {
+    pub(crate) fn nanos_per_record(&self) -> f64 {
         self.nanos as f64 / self.records.max(1) as f64
     }
 }
@@ -81,30 +84,51 @@ pub(crate) fn table(all: &[Runs]) -> String {
     text
 }
 
-/// Lets the contenders read a log, one after the other, so many times.
-pub(crate) fn in_turns(contenders: &[Contender], log: &Path, times: u32) -> Result<Vec<Runs>> {
+/// Lets the contenders run one after the other, so many times.
+pub(crate) fn in_turns(contenders: &[Contender], times: u32) -> Result<Vec<Runs>> {
     pin()?;
     let mut all = vec![Vec::new(); contenders.len()];
     for _ in 0..times {
         for (contender, runs) in contenders.iter().zip(&mut all) {
-            runs.push(contender.run(log)?);
+            runs.push(contender.run()?);
         }
     }
     Ok(contenders.iter().zip(all).map(|(one, runs)| Runs { name: one.name.clone(), runs }).collect())
 }
 
 impl Contender {
-    pub(crate) fn new(name: &str, program: &Path, task: &'static str) -> Self {
-        Self { name: name.to_owned(), program: program.to_owned(), task }
+    pub(crate) fn new<A: Into<OsString>>(
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { name: name.to_owned(), program: program.to_owned(), arguments }
     }
 
-    /// One reading of a log.
-    pub(crate) fn run(&self, log: &Path) -> Result<Run> {
+    /// One run.
+    pub(crate) fn run(&self) -> Result<Run> {
         let step = Step { name: &self.name, way_out: "run the command by hand" };
-        let end = step.finish(Command::new(&self.program).arg(self.task).arg(log))?;
+        let end = step.finish(Command::new(&self.program).args(&self.arguments))?;
         ensure!(end.success, "{}: {}", self.name, end.text());
         serde_json::from_str(&end.stdout).context("reading a bench program's result")
     }
+}
+
+/// Runs a program that does not time itself, on the same core; the time that it had of the processor, from its
+/// start to its end. What it prints goes nowhere.
+pub(crate) fn whole(command: &mut Command) -> Result<Duration> {
+    pin()?;
+    let spent = || -> Result<Duration> {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("asking what children have used")?;
+        let time = usage.user_time() + usage.system_time();
+        Ok(Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or_default()))
+    };
+    let before = spent()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // A peer may end with an error where it found nothing; what it found is told apart from how long it took.
+    command.status().with_context(|| format!("starting {}", command.get_program().display()))?;
+    Ok(spent()?.saturating_sub(before))
 }
 
 /// Keeps this process and those it starts on one core: the last that it may use.

@@ -11,9 +11,17 @@ use crate::step::Step;
 
 const PROGRAM: &str = "aa-monitor-bench";
 
+/// The agent's program without its eBPF programs, which no log needs.
+const AGENT: &str = "aa-monitor";
+
 /// Builds the program of the working tree.
 pub(crate) fn build() -> Result<PathBuf> {
-    build_in(&place::workspace(), &place::bench().join("build"))
+    build_in(&place::workspace(), &place::bench().join("build"), PROGRAM)
+}
+
+/// Builds the agent itself.
+pub(crate) fn agent() -> Result<PathBuf> {
+    build_in(&place::workspace(), &place::bench().join("build"), AGENT)
 }
 
 /// A commit to hold the working tree against.
@@ -65,18 +73,19 @@ impl Commit {
         command.args(["archive", "--output"]).arg(&archive).arg(&self.hash);
         step.run(command.current_dir(place::workspace()))?;
         step.run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
-        let program = build_in(&sources, &folder.join("build"))?;
+        let program = build_in(&sources, &folder.join("build"), PROGRAM)?;
         fs::copy(&program, &kept).with_context(|| format!("keeping {}", kept.display()))?;
         Ok(Some(kept))
     }
 }
 
-fn build_in(sources: &Path, target: &Path) -> Result<PathBuf> {
-    let step = Step { name: "building the bench program", way_out: "mend the code above" };
+fn build_in(sources: &Path, target: &Path, package: &str) -> Result<PathBuf> {
+    let step = Step { name: &format!("building {package}"), way_out: "mend the code above" };
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--locked", "--release", "--package", PROGRAM, "--target-dir"]);
-    step.run(command.arg(target).current_dir(sources))?;
-    Ok(target.join("release").join(PROGRAM))
+    command.args(["build", "--quiet", "--locked", "--release", "--no-default-features"]);
+    command.args(["--package", package, "--bin", package, "--target-dir"]).arg(target);
+    step.run(command.current_dir(sources))?;
+    Ok(target.join("release").join(package))
 }
 
 /// What git says; None when it says no.

@@ -77,10 +77,10 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Figure>> {
     let found = hold_against(&ours, &theirs, &log)?;
     tell(&found, &library.version);
 
-    let contender = |name: &str, program: &Path| Contender::new(name, program, "time");
+    let contender = |name: &str, program: &Path| Contender::new(name, program, [Path::new("time"), &log]);
     let mut contenders = vec![contender("aa-monitor", &ours), contender("libapparmor", &theirs)];
     contenders.extend(earlier_program.map(|program| contender("aa-monitor, earlier", &program)));
-    let runs = in_turns(&contenders, &log, arguments.runs)?;
+    let runs = in_turns(&contenders, arguments.runs)?;
     println!("\n{}", measure::table(&runs));
     let report = Report {
         commit: Commit::find(Some("HEAD"))?.map(|commit| commit.hash),

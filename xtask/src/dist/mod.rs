@@ -56,8 +56,27 @@ impl Arch {
     }
 }
 
-/// Builds all three and tells their sizes.
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct Shipped {
+    pub(crate) binary: PathBuf,
+    /// The image's archive.
+    pub(crate) image: PathBuf,
+}
+
+/// The subcommand.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    build(arguments)?;
+    Ok(true)
+}
+
+/// What is shipped for amd64.
+pub(crate) fn amd64() -> Result<Shipped> {
+    build(&Arguments { arch: Arch::Amd64, profile: "release".to_owned() })
+}
+
+/// Builds all three and tells their sizes.
+fn build(arguments: &Arguments) -> Result<Shipped> {
     setup::build()?;
     let binary = binary(arguments)?;
     let arch = arguments.arch.as_str();
@@ -74,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         println!("{:>9.2} MiB  {}", size as f64 / f64::from(1 << 20), path.display());
     }
     println!("image {} is {}; {crates} crates are linked into the binary", image.reference, image.digest);
-    Ok(true)
+    Ok(Shipped { binary: shipped, image: archive })
 }
 
 /// The binary, linked statically: the C library that it would find in an image from scratch is none.

@@ -164,8 +164,8 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "silent",
-        about: "what explicit rules and the capability cache refuse without a record is counted exactly, in every mode; off loads nothing",
-        boots: &[Boot { name: "silent", scenario: "silent", source: "auto", kernel: "", limit: LIMIT }],
+        about: "what explicit rules, the capability cache and a quiet kernel refuse without a record is counted exactly and with its container, in every mode; off loads nothing",
+        boots: &[Boot { name: "silent", scenario: "silent", source: "auto", kernel: "", limit: LONG }],
     },
     Suite {
         name: "kubernetes",

@@ -7,6 +7,7 @@ use anyhow::Result;
 mod core;
 mod crates;
 pub(crate) mod packages;
+pub(crate) mod peers;
 mod prometheus;
 pub(crate) mod python;
 mod tools;

@@ -43,6 +43,10 @@ pub(super) fn resolve(btf: &Btf<'_>, cgroups: Hierarchy) -> Result<Layout, Offse
     }
     layout.hierarchy = cgroups.number;
     layout.pids_css = if cgroups.is_v2() { aa_monitor_ebpf::ABSENT } else { pids_css(btf, &layout) };
+    layout.audit_noquiet = btf
+        .enumerator("audit_mode", "AUDIT_NOQUIET")
+        .and_then(|mode| u16::try_from(mode).ok())
+        .unwrap_or(aa_monitor_ebpf::ABSENT);
     let size = btf.size("apparmor_audit_data").unwrap_or(0);
     layout.ad_size = u16::try_from(size)
         .ok()

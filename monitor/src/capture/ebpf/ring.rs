@@ -333,12 +333,14 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
 /// program's fdinfo tells (`recursion_misses`, from 5.12).
 fn watch_skipped_runs(programs: Vec<OwnedFd>, ledger: &Ledger) {
     ledger.on_refresh(Box::new(move |ledger| {
-        let skipped = programs.iter().filter_map(|fd| {
-            let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
-            recursion_misses(&fdinfo)
-        });
-        ledger.set_skipped(skipped.sum());
+        ledger.set_skipped(programs.iter().filter_map(skipped_runs).sum());
     }));
+}
+
+/// How many runs of a program the kernel skipped.
+pub(super) fn skipped_runs(program: &OwnedFd) -> Option<u64> {
+    let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+    recursion_misses(&fdinfo)
 }
 
 fn recursion_misses(fdinfo: &str) -> Option<u64> {

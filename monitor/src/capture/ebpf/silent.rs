@@ -1,17 +1,25 @@
 //! Silent denials: which programs fit this kernel, and what they have added up.
 
+mod books;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Instant, SystemTime};
+
 use anyhow::Context as _;
-use aya::maps::{HashMap, MapData};
-use aya::programs::{FExit, ProgramError};
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::{FEntry, FExit, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf as Object};
 
-use aa_monitor_ebpf::{CLASS_UNKNOWN, Tally, TallyKey};
+use aa_monitor_ebpf::{CLASS_UNKNOWN, Tally, TallyKey, audit_mode, setting};
 
+use self::books::{Books, Step};
 use super::attach::{kprobe, program, reason};
 use super::btf::Btf;
+use super::ring::skipped_runs;
 use crate::capture::{SilentDenial, SilentReason};
-use crate::ledger::{Attached, Hook, Ledger};
+use crate::ledger::{Attached, Hook, Ledger, Loss};
 use crate::record::{self, Class, Origin, Verdict, Violation};
+use crate::{node, sys};
 
 /// Which denials without a record to count.
 #[repr(u16)]
@@ -27,8 +35,10 @@ pub enum Silent {
 }
 
 /// Room in the kernel's maps: for what is counted, and for threads between report and return.
+pub(super) const ROOM: u32 = 4096;
+
+/// The same, one when nothing is counted.
 pub(super) fn room(silent: Silent) -> u32 {
-    const ROOM: u32 = 4096;
     if silent == Silent::Off { 1 } else { ROOM }
 }
 
@@ -57,9 +67,10 @@ macro_rules! fits {
 }
 
 const FITS: &[Fit] = fits! {
-    "aa_audit_file" [1 "profile", 2 "perms", 3 "op", 4 "request", 5 "name", 10 "error"] Fexit "silent_file_cred_fexit";
+    "aa_audit_file" [1 "profile", 2 "perms", 3 "op", 4 "request", 5 "name", 10 "error"] Fentry "silent_file_cred_fentry";
     "aa_audit_file" [0 "profile", 1 "perms", 2 "op", 3 "request", 4 "name", 9 "error"] Kprobe "silent_file_kprobe";
-    "aa_check_perms" [0 "profile", 1 "perms", 2 "request"] Fexit "silent_check_fexit";
+    "aa_check_perms" [0 "profile", 1 "perms", 2 "request"] Fentry "silent_check_fentry";
+    "aa_audit" [0 "type", 1 "profile"] Fexit "silent_audit_fexit";
     "aa_capable" [1 "label", 2 "cap", 3 "opts"] Fexit "silent_capable_cred_fexit";
     "aa_capable" [0 "label", 1 "cap", 2 "opts"] Fexit "silent_capable_fexit";
 };
@@ -81,6 +92,10 @@ const MOUNT_FITS: &[Fit] = fits! {
 /// Came with the kernel (7.3) whose mounts go through `aa_check_perms`.
 const MOUNTS_CHECKED: &str = "aa_audit_perm_error";
 
+/// Whose program looks for this member at the start of its structure, which saves it half of its instructions.
+const CHECK: &str = "aa_check_perms";
+const ALLOW: &str = "aa_perms.allow";
+
 /// Whether the kprobe finds the arguments that are passed on the stack: it does where the ABI is x86-64's.
 const STACK_ARGUMENTS: bool = cfg!(target_arch = "x86_64");
 
@@ -94,6 +109,7 @@ pub(super) fn plan(btf: &Btf<'_>, silent: Silent) -> Vec<Planned> {
     for fit in FITS.iter().chain(mounts) {
         let parameters = btf.parameters(fit.function).unwrap_or_default();
         let fits = fit.parameters.iter().all(|(at, name)| parameters.get(*at) == Some(&name.as_bytes()));
+        let fits = fits && (fit.function != CHECK || btf.offset(ALLOW) == Some(0));
         let fits = fits && (STACK_ARGUMENTS || fit.ways.iter().all(|(way, _)| *way != Attached::Kprobe));
         let ways = if fits { fit.ways } else { &[] };
         match planned.last_mut().filter(|last| last.function == fit.function) {
@@ -115,6 +131,7 @@ pub(super) fn attach(object: &mut Object, btf: &AyaBtf, planned: &[Planned]) -> 
             for (attached, name) in *ways {
                 let done = match attached {
                     Attached::Kprobe => kprobe(object, name, function),
+                    Attached::Fentry => fentry(object, name, function, btf),
                     _ => fexit(object, name, function, btf),
                 };
                 match done {
@@ -128,6 +145,12 @@ pub(super) fn attach(object: &mut Object, btf: &AyaBtf, planned: &[Planned]) -> 
             Hook { function, attached: Attached::No, reason: reasons.join("; ") }
         })
         .collect()
+}
+
+fn fentry(object: &mut Object, name: &str, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
+    let program: &mut FEntry = program(object, name)?;
+    program.load(function, btf)?;
+    program.attach().map(drop)
 }
 
 fn fexit(object: &mut Object, name: &str, function: &str, btf: &AyaBtf) -> Result<(), ProgramError> {
@@ -148,23 +171,73 @@ struct Value(Tally);
 
 crate::sys::plain_for_maps!(Key, Value);
 
-/// Has the tallies read at every scrape.
+/// Leaves the ledger a reader of the tallies, and has the runs counted that the kernel skipped.
 pub(super) fn watch(object: &mut Object, silent: Silent, ledger: &Ledger) -> anyhow::Result<()> {
     if silent == Silent::Off {
         return Ok(());
     }
     let map = object.take_map("TALLIES").context("the object has no map TALLIES")?;
-    let tallies: HashMap<MapData, Key, Value> = HashMap::try_from(map)?;
+    let mut tallies: HashMap<MapData, Key, Value> = HashMap::try_from(map)?;
+    let map = object.take_map("SETTINGS").context("the object has no map SETTINGS")?;
+    let mut settings: Array<MapData, u32> = Array::try_from(map)?;
+    let mut books = Books::new(Instant::now());
+    ledger.set_silent_reader(Box::new(move || {
+        // A setting that cannot be written is one that stays as it was.
+        let _ = settings.set(setting::AUDIT_MODE, audit_mode(), 0);
+        let entries: Vec<(Key, Value)> = tallies.iter().filter_map(Result::ok).collect();
+        let read = SystemTime::now();
+        let grown = entries.iter().filter_map(|(Key(key), Value(tally))| {
+            let count = books.grown(key, tally.count);
+            if count == 0 { None } else { denial(key, tally, count, read) }
+        });
+        let grown = grown.collect();
+        match books.step(entries.len(), Instant::now()) {
+            Step::Stay => {}
+            Step::Begin(epoch) => {
+                let begun = settings.set(setting::EPOCH, u32::from(epoch), 0).is_ok();
+                // Without the wait it would not be known when the last one has been added to the old epoch.
+                books.begun(begun && sys::wait_for_programs().is_ok());
+            }
+            Step::Forget(epoch) => {
+                for (Key(key), _) in entries.iter().filter(|(Key(key), _)| key.epoch == epoch) {
+                    // One that is still there is read again, and has not grown.
+                    if tallies.remove(&Key(*key)).is_ok() {
+                        books.forget(key);
+                    }
+                }
+            }
+        }
+        grown
+    }));
+    let programs: Vec<OwnedFd> = object
+        .programs()
+        .filter(|(name, _)| name.starts_with("silent_"))
+        .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
+        .collect();
     ledger.on_scrape(Box::new(move |ledger| {
-        // Nothing is ever removed, so a walk sees each entry once.
-        let read = tallies.iter().filter_map(Result::ok);
-        ledger.set_silent(read.filter_map(|(Key(key), Value(tally))| denial(&key, &tally)).collect());
+        ledger.set_lost(Loss::SilentBusy, programs.iter().filter_map(skipped_runs).sum());
     }));
     Ok(())
 }
 
+/// What the kernel's audit mode makes of quiet rules, now.
+fn audit_mode() -> u32 {
+    let parameters = node::parameters();
+    let mode = parameters.iter().find(|(name, _)| *name == "audit").map(|(_, value)| value.as_str());
+    audit_mode_of(mode.unwrap_or_default())
+}
+
+/// By the words of `audit_mode_names` (security/apparmor/audit.c). One that cannot be read is taken for normal.
+fn audit_mode_of(word: &str) -> u32 {
+    match word {
+        "" | "normal" => audit_mode::PROFILE,
+        "noquiet" | "all" => audit_mode::LOUD,
+        _ => audit_mode::QUIET,
+    }
+}
+
 /// What an entry says; `None` when the programs are another version's.
-fn denial(key: &TallyKey, tally: &Tally) -> Option<SilentDenial> {
+fn denial(key: &TallyKey, tally: &Tally, count: u64, read: SystemTime) -> Option<SilentDenial> {
     Some(SilentDenial {
         class: class(key, text(&tally.operation)),
         operation: text(&tally.operation).to_owned(),
@@ -174,7 +247,8 @@ fn denial(key: &TallyKey, tally: &Tally) -> Option<SilentDenial> {
         capability: u32::try_from(key.capability).ok(),
         cgroup_id: key.cgroup_id,
         reason: SilentReason::of_wire(key.reason)?,
-        count: tally.count,
+        count,
+        read,
     })
 }
 
@@ -192,6 +266,7 @@ fn class(key: &TallyKey, operation: &[u8]) -> Class {
         CLASS_UNKNOWN => None,
         2 => Some(b"file"),
         3 => Some(b"cap"),
+        5 => Some(b"rlimits"),
         7 => Some(b"mount"),
         9 => Some(b"ptrace"),
         10 => Some(b"signal"),
@@ -212,6 +287,21 @@ fn text(padded: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn audit_modes_by_the_kernels_words() {
+        for (word, want) in [
+            ("normal", audit_mode::PROFILE),
+            ("", audit_mode::PROFILE),
+            ("quiet_denied", audit_mode::QUIET),
+            ("quiet", audit_mode::QUIET),
+            ("quiet_allowed", audit_mode::QUIET),
+            ("noquiet", audit_mode::LOUD),
+            ("all", audit_mode::LOUD),
+        ] {
+            assert_eq!(audit_mode_of(word), want, "{word}");
+        }
+    }
 
     #[test]
     fn classes_come_from_the_number_or_the_operation() {

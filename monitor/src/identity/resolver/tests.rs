@@ -66,6 +66,22 @@ fn the_victim_is_the_subject_and_the_sender_the_peer() {
 }
 
 #[test]
+fn a_cgroup_alone_tells_whose_it_is_or_that_it_is_not_known() {
+    let proc = tempfile::tempdir().unwrap();
+    let mut resolver = resolver(&proc);
+    let now = Instant::now();
+    resolver.cgroup(CgroupChange { id: 40, path: b"/docker", gone: true }, now);
+    for (name, cgroup, want) in [
+        ("a container that is gone", 40, (Some(A), How::Cgroup)),
+        ("the root", 1, (None, How::Host)),
+        ("never heard of", 41, (None, How::Unknown(Unknown::CgroupUnknown))),
+        ("the kernel could not tell", 0, (None, How::Unknown(Unknown::NoProcess))),
+    ] {
+        assert_eq!(told(&resolver.of_cgroup(cgroup, now)), want, "{name}");
+    }
+}
+
+#[test]
 fn a_cgroup_outlives_its_process_and_a_process_its_id_does_not() {
     let proc = tempfile::tempdir().unwrap();
     let mut resolver = resolver(&proc);

@@ -41,7 +41,7 @@ pub enum Ask {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
-    /// Verdicts.
+    /// Verdicts, and [`SILENT`](crate::output::SILENT).
     pub verdict: Vec<String>,
     /// Classes.
     pub class: Vec<String>,
@@ -59,7 +59,7 @@ impl Filter {
         let like = |words: &[String], own: &str| {
             words.is_empty() || words.iter().any(|word| WildMatch::new(word).matches(own))
         };
-        word(&self.verdict, told.verdict.as_str())
+        word(&self.verdict, told.verdict)
             && word(&self.class, told.class.as_str())
             && like(&self.profile, &told.profile)
             && like(&self.namespace, &told.namespace)

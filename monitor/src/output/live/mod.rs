@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod client;
+mod confined;
 mod server;
 mod status;
 #[cfg(test)]
@@ -12,20 +13,21 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::broadcast;
 
 pub use self::ask::{Ask, Filter, VERSION};
 pub use self::server::{bind, serve};
-pub use self::status::{ContainerStatus, ProfileStatus, Status};
+pub use self::status::{ContainerStatus, ProfileStatus, SilentStatus, Status};
 use super::history::History;
-use super::{detail, json};
-use crate::capture::SilentDenial;
-use crate::ledger::Ledger;
+use super::{SILENT, detail, json};
+use crate::identity::Identity;
+use crate::identity::unrecorded::Unrecorded;
 use crate::merge::Event;
+use crate::node::confinement::Confinement;
 use crate::output::escape::escape;
-use crate::record::{Class, Verdict, profile_base};
+use crate::record::{Class, profile_base, words};
 
 /// Events that are kept for `--last`, and their bytes.
 const RECENT: usize = 1_000;
@@ -42,7 +44,7 @@ pub(super) struct Told {
     json: Vec<u8>,
     /// The same for people, in which nothing acts.
     shown: String,
-    verdict: Verdict,
+    verdict: &'static str,
     class: Class,
     profile: String,
     pod: String,
@@ -61,23 +63,29 @@ pub struct Live {
     sender: broadcast::Sender<Arc<Told>>,
     status: status::Tallies,
     history: Arc<History>,
-    ledger: Arc<Ledger>,
+    confinement: OnceLock<Arc<Confinement>>,
     refused: AtomicU64,
     lost: AtomicU64,
 }
 
 impl Live {
     /// Nothing yet.
-    pub fn new(history: Arc<History>, ledger: Arc<Ledger>) -> Self {
+    pub fn new(history: Arc<History>) -> Self {
         Self {
             recent: Mutex::default(),
             sender: broadcast::channel(WAITING).0,
             status: status::Tallies::default(),
             history,
-            ledger,
+            confinement: OnceLock::new(),
             refused: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         }
+    }
+
+    /// Also tells how the node's containers are confined.
+    pub fn tell_of_confinement(&self, confinement: Arc<Confinement>) {
+        // A second one would be of another node.
+        let _ = self.confinement.set(confinement);
     }
 
     /// Tells readers of `event`, and keeps it for those that come later.
@@ -88,7 +96,22 @@ impl Live {
             return;
         }
         line.pop();
-        let told = Arc::new(Told::new(event, line));
+        self.tell(Told::new(event, line));
+    }
+
+    /// The same of denials without a record.
+    pub fn observe_unrecorded(&self, unrecorded: &Unrecorded<'_>) {
+        self.status.observe_unrecorded(unrecorded);
+        let mut line = Vec::with_capacity(512);
+        if json::write_unrecorded(&mut line, unrecorded).is_err() {
+            return;
+        }
+        line.pop();
+        self.tell(Told::unrecorded(unrecorded, line));
+    }
+
+    fn tell(&self, told: Told) {
+        let told = Arc::new(told);
         {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.bytes += told.size();
@@ -100,12 +123,6 @@ impl Live {
         }
         // Nobody may be listening.
         let _ = self.sender.send(told);
-    }
-
-    /// What was refused without a record so far.
-    fn silent(&self) -> Vec<SilentDenial> {
-        self.ledger.before_scrape();
-        self.ledger.silent()
     }
 
     /// Clients that were turned away because there were too many.
@@ -133,15 +150,8 @@ impl Told {
     fn new(event: &Event<'_>, json: Vec<u8>) -> Self {
         let violation = event.violation;
         let pod = event.subject.pod();
-        let safe = |bytes: &[u8]| escape(bytes, NAME_LIMIT).into_owned();
         let profile = safe(&profile_base(violation.profile.unwrap_or_default()));
-        let who = match (&event.subject.container, pod) {
-            (Some(container), Some(pod)) if !pod.name.is_empty() => {
-                safe(format!("{}/{}/{}", pod.namespace, pod.name, container.name).as_bytes())
-            }
-            (Some(container), _) => safe(container.id.get(..12).unwrap_or(&container.id).as_bytes()),
-            (None, _) => "-".to_owned(),
-        };
+        let who = who(event.subject);
         let time = violation.time.unwrap_or_default();
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(time);
         let shown = format!(
@@ -155,8 +165,33 @@ impl Told {
         Self {
             json,
             shown,
-            verdict: violation.verdict,
+            verdict: violation.verdict.as_str(),
             class: violation.class,
+            profile,
+            pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
+            namespace: pod.map(|pod| pod.namespace.to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn unrecorded(unrecorded: &Unrecorded<'_>, json: Vec<u8>) -> Self {
+        let Unrecorded { denial, subject } = *unrecorded;
+        let pod = subject.pod();
+        let profile = safe(&profile_base(&denial.profile));
+        let what = what(unrecorded);
+        let shown = format!(
+            "{} {SILENT:<7} {:<10} {profile} {} - {what}{}[{}, {} times]",
+            humantime::format_rfc3339_millis(denial.read),
+            denial.class,
+            who(subject),
+            if what.is_empty() { "" } else { " " },
+            denial.reason.as_str(),
+            denial.count
+        );
+        Self {
+            json,
+            shown,
+            verdict: SILENT,
+            class: denial.class,
             profile,
             pod: pod.map(|pod| pod.name.to_string()).unwrap_or_default(),
             namespace: pod.map(|pod| pod.namespace.to_string()).unwrap_or_default(),
@@ -166,4 +201,29 @@ impl Told {
     fn size(&self) -> usize {
         self.json.len() + self.shown.len() + size_of::<Self>()
     }
+}
+
+fn safe(bytes: &[u8]) -> String {
+    escape(bytes, NAME_LIMIT).into_owned()
+}
+
+/// `namespace/pod/container`, the start of a container's id, or `-` for the host.
+fn who(subject: &Identity) -> String {
+    match (&subject.container, subject.pod()) {
+        (Some(container), Some(pod)) if !pod.name.is_empty() => {
+            safe(format!("{}/{}/{}", pod.namespace, pod.name, container.name).as_bytes())
+        }
+        (Some(container), _) => safe(container.short_id().as_bytes()),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// What was refused without a record: a capability by its name, else the operation and its first object.
+fn what(unrecorded: &Unrecorded<'_>) -> String {
+    let denial = unrecorded.denial;
+    if let Some(number) = denial.capability {
+        return words::capability(number).map_or_else(|| format!("capability {number}"), safe);
+    }
+    let words = [&denial.operation, &denial.example].into_iter().filter(|word| !word.is_empty());
+    words.map(|word| safe(word)).collect::<Vec<_>>().join(" ")
 }

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::ask::{Question, VERSION};
-use super::{Ask, Filter, Live, Told};
+use super::{Ask, Filter, Live, Told, confined};
 
 /// Clients at a time.
 const CLIENTS: usize = 16;
@@ -115,7 +115,10 @@ async fn answer(stream: UnixStream, live: &Live) -> io::Result<()> {
     send(&mut write, hello.to_string().as_bytes()).await?;
     match question.ask {
         Ask::Status => {
-            let status = live.status.status(&live.history, &live.silent());
+            let mut status = live.status.status(&live.history);
+            if let Some(confinement) = live.confinement.get() {
+                confined::complete(&mut status, &confinement.rows());
+            }
             send(&mut write, &serde_json::to_vec(&status)?).await
         }
         Ask::Evidence => {

@@ -7,14 +7,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::SilentDenial;
+use super::{what, who};
+use crate::identity::Container;
+use crate::identity::unrecorded::Unrecorded;
 use crate::merge::Event;
 use crate::output::escape::escape;
 use crate::output::history::History;
+use crate::output::since_epoch;
 use crate::record::{Verdict, profile_base};
 
 /// Containers that are told apart; the one that was quiet for longest makes room.
 const CONTAINERS: usize = 1_000;
+/// Kinds of denials without a record that are told apart; the one that was quiet for longest makes room.
+const SILENT_KINDS: usize = 1_000;
+/// Profiles of which it is told how many there were.
+const SILENT_PROFILES: usize = 4_096;
 /// Pods of one profile that are told apart.
 const PODS: usize = 1_000;
 
@@ -28,8 +35,11 @@ pub struct Status {
     pub now: u64,
     /// Profiles that had violations, and those that are loaded.
     pub profiles: Vec<ProfileStatus>,
-    /// Containers that had violations since the agent started.
+    /// Containers of this node's pods, and those that had violations since the agent started.
     pub containers: Vec<ContainerStatus>,
+    /// What was refused without a record since the agent started, each with its reason; empty unless it is counted.
+    #[serde(default)]
+    pub silent: Vec<SilentStatus>,
 }
 
 /// One profile.
@@ -59,17 +69,51 @@ pub struct ProfileStatus {
 /// One container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
+    /// The runtime's id; empty before there is one.
+    #[serde(default)]
+    pub id: String,
     /// `namespace/pod`, where it is known.
     pub pod: String,
     /// Its name, or its id.
     pub container: String,
-    /// The profile that decided last.
+    /// The profile that decided last; empty when nothing was violated.
     pub profile: String,
+    /// What its pod asked for, in the annotation's words; none where no pod is known.
+    #[serde(default)]
+    pub requested: Option<String>,
+    /// What it runs under, once that was read.
+    #[serde(default)]
+    pub applied: Option<String>,
+    /// The mode of that; else of the profile that decided last.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// Refused.
     pub denied: u64,
     /// Let through by complain mode.
     pub would_deny: u64,
+    /// Refused without a record; none of them is in `denied`.
+    #[serde(default)]
+    pub silent: u64,
     /// When the last one was.
+    pub last: u64,
+}
+
+/// One kind of denials without a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentStatus {
+    /// The profile that decided.
+    pub profile: String,
+    /// `namespace/pod/container`, the start of the container's id, or `-`.
+    pub who: String,
+    /// `file`, `capability` and so on.
+    pub class: String,
+    /// The operation and its first object, or the capability.
+    pub what: String,
+    /// Why there is no record.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// When the last one was read, nanoseconds since the epoch.
     pub last: u64,
 }
 
@@ -77,6 +121,26 @@ pub struct ContainerStatus {
 struct Books {
     containers: HashMap<Box<str>, ContainerStatus>,
     pods: HashMap<String, std::collections::HashSet<Box<str>>>,
+    /// By profile, who, class, operation or capability, and reason.
+    silent: HashMap<[String; 5], SilentStatus>,
+    silent_profiles: HashMap<String, u64>,
+}
+
+impl Books {
+    /// The books of a container; the one that was quiet for longest makes room.
+    fn container(&mut self, container: &Container) -> &mut ContainerStatus {
+        if self.containers.len() >= CONTAINERS && !self.containers.contains_key(&container.id) {
+            let quiet = self.containers.iter().min_by_key(|(_, known)| known.last).map(|(id, _)| id.clone());
+            quiet.and_then(|id| self.containers.remove(&id));
+        }
+        let status = self.containers.entry(container.id.clone()).or_default();
+        if let Some(pod) = container.pod.as_deref().filter(|pod| !pod.name.is_empty()) {
+            status.pod = format!("{}/{}", pod.namespace, pod.name);
+        }
+        let name = if container.name.is_empty() { &container.id } else { &container.name };
+        status.container = escape(name.as_bytes(), 128).into_owned();
+        status
+    }
 }
 
 /// Violations by container.
@@ -103,29 +167,53 @@ impl Tallies {
                 }
             }
         }
-        if books.containers.len() >= CONTAINERS && !books.containers.contains_key(&container.id) {
-            let quiet = books.containers.iter().min_by_key(|(_, known)| known.last).map(|(id, _)| id.clone());
-            quiet.and_then(|id| books.containers.remove(&id));
-        }
-        let status = books.containers.entry(container.id.clone()).or_default();
-        if let Some(pod) = pod.filter(|pod| !pod.name.is_empty()) {
-            status.pod = format!("{}/{}", pod.namespace, pod.name);
-        }
-        let name = if container.name.is_empty() { &container.id } else { &container.name };
-        status.container = escape(name.as_bytes(), 128).into_owned();
+        let status = books.container(container);
         status.profile = profile;
         *(if denied { &mut status.denied } else { &mut status.would_deny }) += 1;
         status.last = status.last.max(violation.time.unwrap_or(0));
     }
 
-    pub(super) fn status(&self, history: &History, silent: &[SilentDenial]) -> Status {
-        let mut quiet_denials: HashMap<String, u64> = HashMap::new();
-        for denial in silent {
-            let profile = escape(&profile_base(&denial.profile), 256).into_owned();
-            *quiet_denials.entry(profile).or_default() += denial.count;
+    pub(super) fn observe_unrecorded(&self, unrecorded: &Unrecorded<'_>) {
+        let Unrecorded { denial, subject } = *unrecorded;
+        let (profile, last) =
+            (escape(&profile_base(&denial.profile), 256).into_owned(), since_epoch(denial.read));
+        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if books.silent_profiles.len() < SILENT_PROFILES || books.silent_profiles.contains_key(&profile) {
+            *books.silent_profiles.entry(profile.clone()).or_default() += denial.count;
         }
+        if let Some(container) = &subject.container {
+            let status = books.container(container);
+            status.profile.clone_from(&profile);
+            status.silent += denial.count;
+            status.last = status.last.max(last);
+        }
+        let (who, class, reason) = (who(subject), denial.class.as_str(), denial.reason.as_str());
+        let kind = match denial.capability {
+            Some(number) => number.to_string(),
+            None => escape(&denial.operation, 64).into_owned(),
+        };
+        let key = [profile.clone(), who.clone(), class.to_owned(), kind, reason.to_owned()];
+        if books.silent.len() >= SILENT_KINDS && !books.silent.contains_key(&key) {
+            let quiet = books.silent.iter().min_by_key(|(_, known)| known.last).map(|(key, _)| key.clone());
+            quiet.and_then(|key| books.silent.remove(&key));
+        }
+        let status = books.silent.entry(key).or_insert_with(|| SilentStatus {
+            profile,
+            who,
+            class: class.to_owned(),
+            what: what(unrecorded),
+            reason: reason.to_owned(),
+            count: 0,
+            last,
+        });
+        status.count += denial.count;
+        status.last = status.last.max(last);
+    }
+
+    pub(super) fn status(&self, history: &History) -> Status {
         let loaded = fs::read(LOADED).map(|text| modes(&text)).unwrap_or_default();
         let books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet_denials = books.silent_profiles.clone();
         let pods = |profile: &str| books.pods.get(profile).map_or(0, |pods| pods.len() as u64);
         let mut profiles: Vec<_> = history
             .profiles()
@@ -158,10 +246,19 @@ impl Tallies {
         let gone = |(profile, silent)| ProfileStatus { profile, silent, ..Default::default() };
         profiles.extend(quiet_denials.into_iter().map(gone));
         profiles.sort_by(|a, b| a.profile.cmp(&b.profile));
-        let mut containers: Vec<_> = books.containers.values().cloned().collect();
+        let with_id = books
+            .containers
+            .iter()
+            .map(|(id, status)| ContainerStatus { id: id.to_string(), ..status.clone() });
+        let mut containers: Vec<_> = with_id.collect();
         containers.sort_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
-        Status { now, profiles, containers }
+        let mut silent: Vec<_> = books.silent.values().cloned().collect();
+        silent.sort_by(|a, b| {
+            (&a.profile, &a.who, &a.class, &a.what, &a.reason)
+                .cmp(&(&b.profile, &b.who, &b.class, &b.what, &b.reason))
+        });
+        Status { now, profiles, containers, silent }
     }
 }
 

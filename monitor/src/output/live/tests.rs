@@ -4,7 +4,8 @@ use bumpalo::Bump;
 
 use super::client::Answer;
 use super::*;
-use crate::capture::SilentReason;
+use crate::capture::{SilentDenial, SilentReason};
+use crate::identity::{Container, How, Pod};
 use crate::merge::SeenBy;
 use crate::output::history::Evidence;
 use crate::record::{Origin, Senders, parse_line};
@@ -20,6 +21,69 @@ fn observe(live: &Live, history: &History, profile: &str, name: &str) {
     live.observe(&event);
 }
 
+fn silent(profile: &[u8], reason: SilentReason, count: u64) -> SilentDenial {
+    SilentDenial {
+        class: Class::File,
+        operation: b"open".to_vec(),
+        profile: profile.to_vec(),
+        namespace: Vec::new(),
+        example: b"/b".to_vec(),
+        capability: None,
+        cgroup_id: 1,
+        reason,
+        count,
+        read: std::time::UNIX_EPOCH + Duration::from_secs(5),
+    }
+}
+
+fn of_container() -> Identity {
+    let pod = Pod { namespace: "shop".into(), name: "web-1".into(), ..Pod::default() };
+    let container =
+        Container { id: "0123".into(), name: "app".into(), pod: Some(pod.into()), ..Default::default() };
+    Identity { container: Some(container.into()), how: How::Cgroup, own: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_record_is_told_beside_events_and_as_none_of_them() {
+    let served = Served::start();
+    observe(&served.live, &served.history, "p", "\"/a\"");
+    let mut denial = silent(b"p\x1b[2J", SilentReason::QuietRule, 3);
+    served.live.observe_unrecorded(&Unrecorded { denial: &denial, subject: &of_container() });
+    (denial.operation, denial.example, denial.capability) = (Vec::new(), Vec::new(), Some(21));
+    (denial.class, denial.reason) = (Class::Capability, SilentReason::Capability);
+    let host = Identity { container: None, how: How::Host, own: false };
+    served.live.observe_unrecorded(&Unrecorded { denial: &denial, subject: &host });
+    for (verdict, want) in [("silent", 2), ("allowed", 1), ("denied", 0)] {
+        let filter = Filter { verdict: vec![verdict.into()], ..Filter::default() };
+        let lines = served.ask(tail(9, false, filter)).await.unwrap().unwrap();
+        assert_eq!(lines.len(), want + 1, "{verdict}, and the end");
+    }
+    let filter = Filter { verdict: vec![SILENT.into()], ..Filter::default() };
+    let lines = served.ask(tail(9, false, filter)).await.unwrap().unwrap();
+    let told: Vec<serde_json::Value> =
+        lines.iter().take(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        told[0]["shown"],
+        "1970-01-01T00:00:05.000Z silent  file       p\\x1b[2J shop/web-1/app - open /b [quiet_rule, 3 times]"
+    );
+    assert_eq!(
+        told[1]["shown"],
+        "1970-01-01T00:00:05.000Z silent  capability p\\x1b[2J - - sys_admin [capability_quiet_or_cached, 3 times]"
+    );
+    for (at, key, want) in [
+        (0, "reason", "\"quiet_rule\""),
+        (0, "count", "3"),
+        (0, "name", "\"/b\""),
+        (0, "identified_by", "\"cgroup\""),
+        (1, "capname", "\"sys_admin\""),
+        (1, "operation", "null"),
+        (1, "verdict", "\"silent\""),
+    ] {
+        assert_eq!(told[at]["event"][key].to_string(), want, "{at} {key}");
+    }
+    assert_eq!(served.history.evidence().len(), 1, "no event, so nothing to suggest a rule from");
+}
+
 struct Served {
     live: Arc<Live>,
     history: Arc<History>,
@@ -30,7 +94,7 @@ impl Served {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let history = Arc::new(History::in_memory());
-        let live = Arc::new(Live::new(Arc::clone(&history), Arc::default()));
+        let live = Arc::new(Live::new(Arc::clone(&history)));
         let listener = bind(&folder.path().join("s")).unwrap();
         tokio::spawn(serve(listener, Arc::clone(&live)));
         Self { live, history, folder }
@@ -88,22 +152,14 @@ async fn a_reader_gets_the_last_events_and_those_to_come() {
 async fn evidence_and_status_are_told() {
     let served = Served::start();
     observe(&served.live, &served.history, "p", "\"/a\"");
-    let silent = |profile: &[u8], reason, count| SilentDenial {
-        class: Class::File,
-        operation: b"open".to_vec(),
-        profile: profile.to_vec(),
-        namespace: Vec::new(),
-        example: b"/b".to_vec(),
-        capability: None,
-        cgroup_id: 1,
-        reason,
-        count,
+    let silent = |profile: &[u8], reason, count| {
+        let denial = silent(profile, reason, count);
+        served.live.observe_unrecorded(&Unrecorded { denial: &denial, subject: &of_container() });
     };
-    served.live.ledger.set_silent(vec![
-        silent(b"p", SilentReason::QuietRule, 3),
-        silent(b"p", SilentReason::AuditMode, 4),
-        silent(b"unheard-of", SilentReason::QuietRule, 5),
-    ]);
+    silent(b"p", SilentReason::QuietRule, 3);
+    silent(b"p", SilentReason::AuditMode, 4);
+    silent(b"p", SilentReason::QuietRule, 1);
+    silent(b"unheard-of", SilentReason::QuietRule, 5);
     let lines = served.ask(Ask::Evidence).await.unwrap().unwrap();
     assert_eq!(serde_json::from_str::<Evidence>(&lines[0]).unwrap(), served.history.evidence()[0]);
     assert_eq!(lines.len(), 2);
@@ -111,7 +167,22 @@ async fn evidence_and_status_are_told() {
     let status: Status = serde_json::from_str(&lines[0]).unwrap();
     let profile = |name: &str| status.profiles.iter().find(|profile| profile.profile == name).unwrap();
     let (p, unheard) = (profile("p"), profile("unheard-of"));
-    assert_eq!((p.would_deny, p.denied, p.silent, p.distinct), (1, 0, 7, 1));
+    assert_eq!((p.would_deny, p.denied, p.silent, p.distinct), (1, 0, 8, 1));
+    let [container] = &status.containers[..] else { panic!("{:?}", status.containers) };
+    assert_eq!((&*container.container, container.denied, container.silent), ("app", 0, 13));
+    let rows: Vec<_> = status
+        .silent
+        .iter()
+        .map(|row| (&*row.profile, &*row.who, &*row.what, &*row.reason, row.count))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("p", "shop/web-1/app", "open /b", "audit_mode", 4),
+            ("p", "shop/web-1/app", "open /b", "quiet_rule", 4),
+            ("unheard-of", "shop/web-1/app", "open /b", "quiet_rule", 5),
+        ]
+    );
     assert_eq!((unheard.would_deny, unheard.denied, unheard.silent), (0, 0, 5));
 }
 
@@ -134,7 +205,7 @@ async fn readers_are_bounded_and_each_refusal_is_counted() {
 #[test]
 fn what_is_kept_is_bounded() {
     let history = Arc::new(History::in_memory());
-    let live = Live::new(Arc::clone(&history), Arc::default());
+    let live = Live::new(Arc::clone(&history));
     let long = format!("\"/{}\"", "x".repeat(20_000));
     for _ in 0..RECENT + 100 {
         observe(&live, &history, "p", &long);

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use crate::config::{MetricLabel, MetricLabels};
-use crate::identity::{Container, Pod};
+use crate::identity::unrecorded::Unrecorded;
+use crate::identity::{Container, Identity, Pod};
 use crate::merge::Event;
 use crate::output::escape::escape;
 use crate::record::{self, Class, Verdict};
@@ -29,6 +30,7 @@ pub(super) enum Label {
     Workload,
     Pod,
     Container,
+    Reason,
 }
 
 /// The labels of `apparmor_events_total`.
@@ -47,6 +49,18 @@ pub(super) const OF_EVENTS: &[Label] = &[
 pub(super) const OF_LAST_EVENT: &[Label] =
     &[Label::Verdict, Label::Profile, Label::Namespace, Label::Workload, Label::Pod, Label::Container];
 
+/// The labels of `apparmor_silent_denials_total`. `reason` is one because the answers differ: a quiet rule is its
+/// author's wish, a quiet kernel is not.
+pub(super) const OF_SILENT: &[Label] = &[
+    Label::Class,
+    Label::Profile,
+    Label::Namespace,
+    Label::Workload,
+    Label::Pod,
+    Label::Container,
+    Label::Reason,
+];
+
 /// Those of `all` that are wanted, in their order.
 pub(super) fn chosen(all: &[Label], wanted: &MetricLabels) -> Box<[Label]> {
     all.iter().copied().filter(|label| label.choice().is_none_or(|label| wanted.has(label))).collect()
@@ -56,7 +70,7 @@ impl Label {
     /// What it is called where it can be chosen; none for what is always there.
     const fn choice(self) -> Option<MetricLabel> {
         match self {
-            Self::Verdict | Self::Class => None,
+            Self::Verdict | Self::Class | Self::Reason => None,
             Self::Operation => Some(MetricLabel::Operation),
             Self::Profile => Some(MetricLabel::Profile),
             Self::Namespace => Some(MetricLabel::Namespace),
@@ -76,6 +90,7 @@ impl Label {
             Self::Workload => "workload",
             Self::Pod => "pod",
             Self::Container => "container",
+            Self::Reason => "reason",
         }
     }
 }
@@ -91,6 +106,7 @@ pub(super) struct Values<'a> {
     workload: Cow<'a, str>,
     pod: Cow<'a, str>,
     container: Cow<'a, str>,
+    reason: &'static str,
     owner: Owner,
 }
 
@@ -110,18 +126,41 @@ impl<'a> Values<'a> {
     /// container without one by the start of its id.
     pub(super) fn of(event: &Event<'a>) -> Self {
         let violation = event.violation;
-        let container = event.subject.container.as_deref();
+        Self {
+            verdict: violation.verdict,
+            operation: record::operation_label(violation.operation),
+            ..Self::whose(
+                violation.class,
+                profile(violation.profile.unwrap_or_default(), violation.namespace),
+                event.subject,
+            )
+        }
+    }
+
+    /// The labels of denials without a record.
+    pub(super) fn of_unrecorded(unrecorded: &Unrecorded<'a>) -> Self {
+        let denial = unrecorded.denial;
+        let namespace = Some(&denial.namespace[..]).filter(|namespace| !namespace.is_empty());
+        Self {
+            reason: denial.reason.as_str(),
+            ..Self::whose(denial.class, profile(&denial.profile, namespace), unrecorded.subject)
+        }
+    }
+
+    fn whose(class: Class, profile: Cow<'a, str>, subject: &'a Identity) -> Self {
+        let container = subject.container.as_deref();
         let pod = container.and_then(|container| container.pod.as_deref());
         let known = pod.unwrap_or(&NO_POD);
         Self {
-            verdict: violation.verdict,
-            class: violation.class,
-            operation: record::operation_label(violation.operation),
-            profile: profile(violation.profile.unwrap_or_default(), violation.namespace),
+            verdict: Verdict::Denied,
+            class,
+            operation: "",
+            profile,
             namespace: text(&known.namespace),
             workload: text(&known.workload),
             pod: text(if known.name.is_empty() { &known.uid } else { &known.name }),
             container: container.map(container_name).unwrap_or_default(),
+            reason: "",
             owner: match (container, pod) {
                 (None, _) => Owner::Node,
                 (Some(_), Some(_)) => Owner::Pod,
@@ -141,6 +180,7 @@ impl<'a> Values<'a> {
             workload: Cow::Borrowed(OTHER),
             pod: Cow::Borrowed(OTHER),
             container: Cow::Borrowed(OTHER),
+            reason: self.reason,
             owner: Owner::Node,
         }
     }
@@ -161,6 +201,7 @@ impl<'a> Values<'a> {
             Label::Workload => &self.workload,
             Label::Pod => &self.pod,
             Label::Container => &self.container,
+            Label::Reason => self.reason,
         }
     }
 }

@@ -10,7 +10,6 @@ mod pods;
 mod process;
 pub mod reference;
 mod series;
-mod silent;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,6 +26,7 @@ use self::names::Name;
 use self::series::{Counted, Series, Store};
 use crate::capture::Source;
 use crate::config::MetricLabels;
+use crate::identity::unrecorded::Unrecorded;
 use crate::ledger::Ledger;
 use crate::merge::Event;
 use crate::node::Node;
@@ -123,6 +123,14 @@ impl Metrics {
         }
     }
 
+    /// Counts denials without a record.
+    pub fn observe_unrecorded(&self, unrecorded: &Unrecorded<'_>) {
+        let (values, count) = (Values::of_unrecorded(unrecorded), unrecorded.denial.count);
+        if self.store().count_unrecorded(&values, count, Instant::now()) == Counted::AmongTheRest {
+            self.series_dropped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
     /// Removes the series of pods that have been gone for long enough. `presence` tells of one, by namespace
     /// and name.
     pub fn sweep(&self, now: Instant, presence: impl Fn(&str, &str) -> Presence) {
@@ -135,7 +143,6 @@ impl Metrics {
         let mut families = self.event_families();
         families.extend(self.latency.collect());
         families.extend(agent::families(&self.ledger));
-        families.push(silent::family(&self.ledger.silent()));
         families.push(agent::kube_events(self.kube_events.get().map(Arc::as_ref)));
         if let Some(node) = self.node.get() {
             families.extend(node::families(node));
@@ -159,14 +166,17 @@ impl Metrics {
     }
 
     fn event_families(&self) -> Vec<MetricFamily> {
-        let ((event_labels, events), (latest_labels, latest)) = {
+        let ((event_labels, events), (latest_labels, latest), (silent_labels, silent)) = {
             let store = self.store();
-            (store.events(), store.latest())
+            (store.events(), store.latest(), store.silent())
         };
-        let series = events.len() + latest.len();
+        let series = events.len() + latest.len() + silent.len();
         vec![
             rows(names::EVENTS, MetricType::COUNTER, &event_labels, events, |tally| tally.count() as f64),
             rows(names::LAST_EVENT, MetricType::GAUGE, &latest_labels, latest, series::Latest::seconds),
+            rows(names::SILENT_DENIALS, MetricType::COUNTER, &silent_labels, silent, |count| {
+                count.load(Ordering::Relaxed) as f64
+            }),
             counters(
                 names::NODE_EVENTS,
                 Verdict::ALL.into_iter().flat_map(|verdict| {

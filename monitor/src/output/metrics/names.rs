@@ -146,7 +146,7 @@ pub(super) const SERIES_LIMIT: Name = name(
 );
 pub(super) const SERIES_DROPPED: Name = name(
     "aa_monitor_series_dropped_total",
-    "Events counted under the label value __other__ because aa_monitor_series_limit was reached.",
+    "Events, and denials without a record, counted under the label value __other__ because aa_monitor_series_limit was reached.",
 );
 pub(super) const KUBE_EVENTS: Name = name(
     "aa_monitor_kube_events_total",

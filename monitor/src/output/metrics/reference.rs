@@ -68,7 +68,7 @@ pub const METRICS: &[Metric] = &[
         names::SILENT_DENIALS,
         Counter,
         &["class", "profile", "namespace", "workload", "pod", "container", "reason"],
-        "4,096: one for each tally of the kernel; 0 unless `silent-denials` is on",
+        "`series-limit`, shared by the metrics of events; 0 unless `silent-denials` is on",
     ),
     metric(names::LAST_NEW_VIOLATION, Gauge, &["profile"], "one for each profile that was violated"),
     metric(names::DISTINCT_VIOLATIONS, Gauge, &["profile"], "one for each profile that was violated"),

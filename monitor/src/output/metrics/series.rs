@@ -9,7 +9,7 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::groups::{Group, Groups, Presence};
-use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, Values, chosen};
+use super::labels::{Label, OF_EVENTS, OF_LAST_EVENT, OF_SILENT, Values, chosen};
 use crate::config::MetricLabels;
 
 /// One series: its label values, in the order of its family's labels, and its number.
@@ -117,6 +117,7 @@ impl Latest {
 pub(super) struct Store {
     events: Family<Tally>,
     latest: Family<Latest>,
+    silent: Family<AtomicU64>,
     groups: Groups,
     limit: usize,
 }
@@ -135,6 +136,7 @@ impl Store {
         Self {
             events: Family::new(chosen(OF_EVENTS, wanted)),
             latest: Family::new(chosen(OF_LAST_EVENT, wanted)),
+            silent: Family::new(chosen(OF_SILENT, wanted)),
             groups: Groups::new(wanted),
             limit,
         }
@@ -163,6 +165,29 @@ impl Store {
         Counted::AmongTheRest
     }
 
+    /// Counts `count` denials without a record.
+    pub(super) fn count_unrecorded(&mut self, values: &Values<'_>, count: u64, now: Instant) -> Counted {
+        if let Some(series) = self.silent.find(values) {
+            series.number.fetch_add(count, Ordering::Relaxed);
+            if let Some(group) = &series.group {
+                group.touch(now);
+            }
+            return Counted::Itself;
+        }
+        if self.len() < self.limit {
+            let group = self.groups.of(values, now);
+            self.silent.add(values, AtomicU64::new(count), group);
+            return Counted::Itself;
+        }
+        // These may pass the limit, by as many as there are classes and reasons at most.
+        let rest = values.of_the_rest();
+        match self.silent.find(&rest) {
+            Some(series) => drop(series.number.fetch_add(count, Ordering::Relaxed)),
+            None => drop(self.silent.add(&rest, AtomicU64::new(count), None)),
+        }
+        Counted::AmongTheRest
+    }
+
     fn add(&mut self, values: &Values<'_>, time: u64, now: Instant) {
         let group = self.groups.of(values, now);
         let latest = match self.latest.find(values) {
@@ -178,12 +203,13 @@ impl Store {
         if self.groups.sweep(now, presence) {
             self.events.sweep();
             self.latest.sweep();
+            self.silent.sweep();
         }
     }
 
     /// How many series there are.
     pub(super) fn len(&self) -> usize {
-        self.events.series.len() + self.latest.series.len()
+        self.events.series.len() + self.latest.series.len() + self.silent.series.len()
     }
 
     /// The series of `apparmor_events_total`, and their labels.
@@ -194,5 +220,10 @@ impl Store {
     /// The series of `apparmor_last_event_timestamp_seconds`, and their labels.
     pub(super) fn latest(&self) -> (Box<[Label]>, Vec<Arc<Series<Latest>>>) {
         (self.latest.labels.clone(), self.latest.all())
+    }
+
+    /// The series of `apparmor_silent_denials_total`, and their labels.
+    pub(super) fn silent(&self) -> (Box<[Label]>, Vec<Arc<Series<AtomicU64>>>) {
+        (self.silent.labels.clone(), self.silent.all())
     }
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference::METRICS;
 use super::*;
+use crate::capture::{SilentDenial, SilentReason};
 use crate::identity::{Container, How, Identity, Pod};
 use crate::ledger::{Attached, Hook, Loss};
 use crate::merge::SeenBy;
@@ -365,4 +366,62 @@ fn a_pod_that_comes_back_in_time_keeps_its_series() {
     assert_eq!(sum(&metrics, "apparmor_events_total"), 1.0);
     metrics.sweep(minutes(21), |_, _| Presence::Gone);
     assert_eq!(sum(&metrics, "apparmor_events_total"), 0.0);
+}
+
+/// A denial without a record, of a container or of the host.
+fn observe_silent(metrics: &Metrics, profile: &str, container: Option<Container>, reason: SilentReason) {
+    let denial = SilentDenial {
+        class: Class::File,
+        operation: b"open".to_vec(),
+        profile: profile.into(),
+        namespace: b"root//ns".to_vec(),
+        example: b"/etc/shadow".to_vec(),
+        capability: None,
+        cgroup_id: 40,
+        reason,
+        count: 3,
+        read: UNIX_EPOCH,
+    };
+    let subject = Identity { container: container.map(Arc::new), how: How::Cgroup, own: false };
+    metrics.observe_unrecorded(&Unrecorded { denial: &denial, subject: &subject });
+}
+
+#[test]
+fn denials_without_a_record_have_a_metric_of_their_own() {
+    const SILENT: &str = "apparmor_silent_denials_total";
+    let metrics = metrics(100);
+    assert_eq!(lines(&metrics, SILENT), [""; 0]);
+    observe_silent(&metrics, "web", Some(container("shop", "web-x", "app")), SilentReason::QuietRule);
+    observe_silent(&metrics, "web", Some(container("shop", "web-x", "app")), SilentReason::QuietRule);
+    observe_silent(&metrics, "web", None, SilentReason::AuditMode);
+    assert_eq!(
+        lines(&metrics, SILENT),
+        [
+            r#"apparmor_silent_denials_total{class="file",profile=":ns://web",namespace="",workload="",pod="",container="",reason="audit_mode"} 3"#,
+            r#"apparmor_silent_denials_total{class="file",profile=":ns://web",namespace="shop",workload="web",pod="web-x",container="app",reason="quiet_rule"} 6"#,
+        ]
+    );
+    for name in ["apparmor_events_total", "apparmor_node_events_total"] {
+        assert_eq!(sum(&metrics, name), 0.0, "{name}");
+    }
+    let late = Instant::now() + std::time::Duration::from_secs(600);
+    metrics.sweep(late, |_, _| Presence::Gone);
+    metrics.sweep(late + std::time::Duration::from_secs(600), |_, _| Presence::Gone);
+    assert_eq!(lines(&metrics, SILENT).len(), 1, "the pod's ended with it, the host's stays");
+}
+
+#[test]
+fn denials_without_a_record_share_the_limit_of_series() {
+    let metrics = metrics(5);
+    for number in 0..20 {
+        observe_silent(&metrics, &format!("p{number}"), None, SilentReason::QuietRule);
+    }
+    let lines = lines(&metrics, "apparmor_silent_denials_total");
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert_eq!(sum(&metrics, "apparmor_silent_denials_total"), 60.0, "none is lost");
+    assert_eq!(sum(&metrics, "aa_monitor_series_dropped_total"), 45.0);
+    assert!(lines.iter().any(|line| line.contains(r#"profile="__other__""#) && line.ends_with(" 45")));
+    let event = denial(b"open", b"web");
+    observe(&metrics, &event);
+    assert_eq!(sum(&metrics, "apparmor_events_total"), 1.0, "an event is counted all the same");
 }

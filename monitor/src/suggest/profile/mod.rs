@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use self::statements::{Statement, Statements};
-use super::glob::Variables;
+use super::glob::{self, Variables};
 use super::rule::Rule;
 
 #[cfg(test)]
@@ -131,15 +131,16 @@ pub(crate) fn read(text: &str, files: &dyn Files) -> Source {
 
 /// What the tunables of every distribution say, for where they are not at hand.
 pub(crate) fn builtin() -> Variables {
-    let digits = |most: usize| -> String {
+    // tunables/kernelvars: no zero before a number, and no process of that number.
+    let digits = |first: &str, most: usize| -> String {
         let numbers = (1..most).map(|more| format!("[1-9]{}", "[0-9]".repeat(more)));
-        let all: Vec<_> = std::iter::once("[0-9]".to_owned()).chain(numbers).collect();
+        let all: Vec<_> = std::iter::once(first.to_owned()).chain(numbers).collect();
         format!("{{{}}}", all.join(","))
     };
     [
-        ("pid", vec![digits(7)]),
-        ("tid", vec![digits(7)]),
-        ("uid", vec![digits(10)]),
+        ("pid", vec![digits("[1-9]", 7)]),
+        ("tid", vec![digits("[1-9]", 7)]),
+        ("uid", vec![digits("[0-9]", 10)]),
         ("PROC", vec!["/proc/".to_owned()]),
         ("sys", vec!["/sys/".to_owned()]),
         ("run", vec!["/run/".to_owned(), "/var/run/".to_owned()]),
@@ -219,12 +220,25 @@ impl Reader<'_> {
             return;
         };
         profile.start = at;
-        let outer = self.source.variables.insert("profile_name".to_owned(), vec![profile.name.clone()]);
+        let outer = self
+            .source
+            .variables
+            .insert("profile_name".to_owned(), vec![self.full_name(&profile.name, into)]);
         self.block(statements, &mut profile, &inside);
         if let Some(outer) = outer {
             self.source.variables.insert("profile_name".to_owned(), outer);
         }
         into.children.push(profile);
+    }
+
+    /// What `@{profile_name}` is inside of a profile: its parents' names are part of it, and nothing in it is a
+    /// pattern (`process_profile_variables` of apparmor_parser).
+    fn full_name(&self, name: &str, parent: &Profile) -> String {
+        let name = glob::literal(name.as_bytes());
+        match self.source.variables.get("profile_name").and_then(|values| values.first()) {
+            Some(outer) if !parent.name.is_empty() => format!("{outer}//{name}"),
+            _ => name,
+        }
     }
 
     fn include(&mut self, name: &str, magic: bool, optional: bool, into: &mut Profile, place: &Place) {

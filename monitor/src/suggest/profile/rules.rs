@@ -187,20 +187,22 @@ pub(super) fn rules(text: &str, variables: &Variables) -> Option<(bool, Vec<Rule
         "unix" => Rule::Unix {
             access: parts.access(),
             kind: parts.pair("type").and_then(|values| values.first().cloned()),
-            addr: parts.pattern("addr"),
+            addr: parts.label("addr"),
             peer: parts.of_peer("label"),
             peer_addr: parts.of_peer("addr"),
         },
         "signal" => Rule::Signal {
             access: parts.access(),
             set: parts.pair("set").unwrap_or_default().iter().cloned().collect(),
-            peer: parts.pattern("peer"),
+            peer: parts.label("peer"),
         },
-        "ptrace" => Rule::Ptrace { access: parts.access(), peer: parts.pattern("peer") },
+        "ptrace" => Rule::Ptrace { access: parts.access(), peer: parts.label("peer") },
         "mount" | "remount" | "umount" | "unmount" => parts.mount(&first)?,
         "pivot_root" => {
             let new = parts.words().first().map(|path| Pattern::glob(path, variables));
-            Rule::PivotRoot { old: parts.pattern("oldroot"), new }
+            let old = parts.pair("oldroot").and_then(|values| values.first());
+            let old = old.map(|path| Pattern::glob(path, variables));
+            Rule::PivotRoot { old, new }
         }
         "set" => parts.rlimit()?,
         "dbus" => parts.dbus(),
@@ -214,13 +216,13 @@ pub(super) fn rules(text: &str, variables: &Variables) -> Option<(bool, Vec<Rule
                 .map(|name| Pattern::glob(name, variables)),
         },
         "userns" => Rule::Userns,
-        "io_uring" => Rule::IoUring { access: parts.access_words(), label: parts.pattern("label") },
+        "io_uring" => Rule::IoUring { access: parts.access_words(), label: parts.label("label") },
         "change_profile" => {
             let words = parts.words();
             // With a condition on the program it is not known whether it holds.
             match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 [] => Rule::ChangeProfile { target: None },
-                ["->", target] => Rule::ChangeProfile { target: Some(Pattern::glob(target, variables)) },
+                ["->", target] => Rule::ChangeProfile { target: Some(Pattern::label(target, variables)) },
                 _ => return None,
             }
         }
@@ -328,8 +330,8 @@ impl Parts<'_> {
         })
     }
 
-    fn pattern(&self, key: &str) -> Option<Pattern> {
-        self.pair(key)?.first().map(|text| Pattern::glob(text, self.variables))
+    fn label(&self, key: &str) -> Option<Pattern> {
+        self.pair(key)?.first().map(|text| Pattern::label(text, self.variables))
     }
 
     fn of_peer(&self, key: &str) -> Option<Pattern> {
@@ -337,7 +339,7 @@ impl Parts<'_> {
             let (own, value) = word.split_once('=')?;
             (own == key).then_some(value)
         })?;
-        Some(Pattern::glob(value, self.variables))
+        Some(Pattern::label(value, self.variables))
     }
 
     fn mount(&self, word: &str) -> Option<Rule> {

@@ -109,6 +109,8 @@ fn a_rule_covers_what_it_grants() {
         ("unix peer=(label=y)", "unix (connect) type=stream peer=(label=x)", false),
         ("signal", "signal (send) set=(term) peer=x", true),
         ("signal (receive)", "signal (send) set=(term) peer=x", false),
+        ("signal peer=p///bin/sh", "signal (send) set=(term) peer=p///bin/sh", true),
+        ("signal peer=p///bin/sh", "signal (send) set=(term) peer=p/bin/sh", false),
         ("signal send set=term peer=x", "signal (send) set=(term) peer=x", true),
         ("ptrace (read) peer=/bin/*", "ptrace (read) peer=/bin/ps", true),
         ("ptrace (read) peer=/bin/*", "ptrace (trace) peer=/bin/ps", false),

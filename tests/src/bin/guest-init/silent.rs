@@ -1,8 +1,12 @@
 //! Scenario `silent`: what AppArmor refuses without a record is counted, exactly, and nothing else is.
 
+mod modes;
+mod readers;
+mod whose;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aa_monitor_tests::scrape::{Sample, sum, whole};
 use anyhow::{Context, Result, ensure};
@@ -16,6 +20,8 @@ use crate::victim::Victim;
 const SILENT: &str = "apparmor_silent_denials_total";
 const HOOK: &str = "aa_monitor_hook_attached";
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long the last denial may take to be counted.
+const COUNT_LIMIT: Duration = Duration::from_secs(20);
 
 /// What explicit rules refuse in each of the profiles: the operation, how often, its class and why nothing is
 /// reported.
@@ -130,18 +136,26 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
             *want.entry(key(class, profile, reason)).or_insert(0) += u64::from(*times);
         }
     }
-    let (text, samples) = settle(reported)?;
+    let (text, samples) = counted(&mut agent, reported, want.values().sum())?;
     keep("metrics.prom", &text);
     report.check("every silent denial is counted once", differs(&want, &silent(&samples)));
     report.check("none of them is an event", equal(reported, sum(&samples, EVENTS, &[])));
+    readers::check(report, &want);
 
     // A denial that was reported stays in AppArmor's cache, and is not reported again for a while.
     run(REPEAT, &["nice"], REPEATS, &victim)?;
-    let (_, samples) = settle(reported + 1)?;
+    reported += 1;
+    let (_, samples) = counted(&mut agent, reported, want.values().sum::<u64>() + 1)?;
     let told = sum(&samples, EVENTS, &[("profile", REPEAT)]);
     let untold = sum(&samples, SILENT, &[("profile", REPEAT), ("class", "capability")]);
     report.check("a repeated capability is told or counted", equal(REPEATS.into(), told + untold));
     report.check("of it, most are silent", at_least(u64::from(REPEATS) / 2, untold));
+
+    reported = sum(&samples, EVENTS, &[]);
+    whose::check(report, &mut agent, reported)?;
+    modes::check(report, &mut agent, &victim)?;
+    let (text, samples) = agent::metrics()?;
+    keep("metrics-end.prom", &text);
     report.check("nothing is lost", equal(0, sum(&samples, LOST, &[])));
     report.check("SIGTERM ends it in time", agent.terminate(STOP_LIMIT).map(drop));
     Agent::say_log();
@@ -163,6 +177,22 @@ fn off(report: &mut Report, victim: &Victim) -> Result<u64> {
     let programs = programs(agent.id())?;
     agent.terminate(STOP_LIMIT)?;
     Ok(programs)
+}
+
+/// Scrapes until so many events and silent denials are counted, and nothing moves any more.
+fn counted(agent: &mut Agent, events: u64, wanted: u64) -> Result<(String, Vec<Sample>)> {
+    let start = Instant::now();
+    loop {
+        let (_, samples) = settle(events)?;
+        if sum(&samples, SILENT, &[]) >= wanted || start.elapsed() > COUNT_LIMIT {
+            // They are read once a second: what is counted twice is counted after that.
+            let (again, samples_again) = settle(events)?;
+            if sum(&samples, SILENT, &[]) == sum(&samples_again, SILENT, &[]) {
+                return Ok((again, samples_again));
+            }
+        }
+        agent.still_runs()?;
+    }
 }
 
 /// Performs an operation; true when it was refused.

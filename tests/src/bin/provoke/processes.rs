@@ -21,6 +21,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     // Seizing does not stop the other process, and ends with this one.
     ("ptrace", "PID", One(|of| ptrace::seize(pid(of)?, ptrace::Options::empty()))),
     ("swarm", "N PATH", Two(swarm)),
+    ("roam", "FOLDER PATH", Two(roam)),
     ("pause", "SECONDS", One(pause)),
     // Violates nothing: a container that stays.
     (
@@ -55,6 +56,20 @@ fn in_hat(hat: &str, path: &str) -> nix::Result<()> {
 
 fn pid(argument: &str) -> nix::Result<Pid> {
     argument.parse().map(Pid::from_raw).map_err(|_| Errno::EINVAL)
+}
+
+/// Goes into each cgroup of a folder in turn, and opens a file for writing there.
+fn roam(folder: &str, path: &str) -> nix::Result<()> {
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let mut end = Ok(());
+    for entry in std::fs::read_dir(folder).map_err(errno)? {
+        let procs = entry.map_err(errno)?.path().join("cgroup.procs");
+        if procs.exists() {
+            std::fs::write(procs, "0").map_err(errno)?;
+            end = open(path, OFlag::O_WRONLY, Mode::empty()).map(drop);
+        }
+    }
+    end
 }
 
 /// One process after the other opens a file and is gone before it could say how that went.
