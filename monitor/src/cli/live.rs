@@ -203,6 +203,9 @@ fn table(status: &Status, quiet: Duration) -> String {
         text.push('\n');
         text.push_str(&aligned(&rows));
     }
+    if status.left_out > 0 {
+        text.push_str(&format!("and {} more containers that violated nothing\n", status.left_out));
+    }
     if !status.silent.is_empty() {
         let mut rows = vec![
             ["REFUSED WITHOUT A RECORD", "BY", "OF", "CLASS", "TIMES", "REASON", "LAST"].map(str::to_owned),
@@ -271,7 +274,8 @@ mod tests {
         };
         let quiet = ContainerStatus { container: "abc".into(), ..Default::default() };
         let containers = vec![container, quiet];
-        let status = Status { now: 27 * hour, profiles: vec![web], containers, silent: Vec::new() };
+        let status =
+            Status { now: 27 * hour, profiles: vec![web], containers, silent: Vec::new(), left_out: 7 };
         let table = table(&status, Duration::from_secs(24 * 3600));
         let rows: Vec<String> =
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -282,6 +286,7 @@ mod tests {
             "POD CONTAINER REQUESTED APPLIED MODE BY DENIED WOULD DENY SILENT LAST",
             "shop/web-0 web localhost/web web complain web 0 7 0 1970-01-01T02:00:00Z",
             "- abc - - - - 0 0 0 -",
+            "and 7 more containers that violated nothing",
         ];
         assert_eq!(rows, want, "{table}");
     }

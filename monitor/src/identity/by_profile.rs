@@ -7,7 +7,7 @@
 //! (`aa-exec`), was never seen under it, and ends before it is looked at.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,9 @@ struct Look {
     seen: Vec<(Vec<u8>, Owner)>,
     /// The containers that have a cgroup.
     there: HashSet<Box<str>>,
+    /// The one container that each profile's processes are of, where programs of the host do not attach to it: found
+    /// out when it is asked for, once, because all processes and profiles are gone through for it.
+    sole: HashMap<Box<[u8]>, Option<Arc<Container>>>,
 }
 
 impl Look {
@@ -118,13 +121,18 @@ impl ByProfile {
             // This record was there before.
             by = 0;
         }
-        let look = self.look.as_ref().filter(|look| look.shows(time, by))?;
-        let container = sole::container(&profile, &look.seen, &look.there)?;
-        if self.sightings.others(&profile, &container.id, &look.there, now) {
-            return None;
-        }
-        // Whatever program of the host is such a profile's is under it by being started.
-        (self.attachments.has(&profile) == Some(false)).then_some(container)
+        let Look { seen, there, sole, .. } = self.look.as_mut().filter(|look| look.shows(time, by))?;
+        let container = match sole.get(&*profile) {
+            Some(known) => known.clone(),
+            None => {
+                // Whatever program of the host is such a profile's is under it by being started.
+                let found = sole::container(&profile, seen, there)
+                    .filter(|_| self.attachments.has(&profile) == Some(false));
+                sole.insert((&*profile).into(), found.clone());
+                found
+            }
+        }?;
+        (!self.sightings.others(&profile, &container.id, there, now)).then_some(container)
     }
 
     /// Forgets what was seen too long ago, and hears what has changed, so that it is known when.
@@ -180,7 +188,7 @@ impl ByProfile {
         if still.changed() {
             return Ok(None);
         }
-        Ok(Some(Look { still: since, at: wall, seen, there }))
+        Ok(Some(Look { still: since, at: wall, seen, there, sole: HashMap::new() }))
     }
 
     fn give_up(&mut self, why: &str, now: Instant) {

@@ -83,7 +83,8 @@ losses! {
     LogSuppressed: (Source::Audit, "recover", "suppressed"),
     /// Records of a log from which there is no room to recover more.
     LogCut: (Source::Audit, "recover", "room_full"),
-    /// Records of a log that the agent before had begun to tell of when it was killed: nobody knows whether it did.
+    /// Records of a log, or of an audit stream that lags, that the agent before had begun to tell of when it was killed:
+    /// nobody knows whether it did.
     LogInDoubt: (Source::Audit, "recover", "in_doubt"),
     /// A denial without a record that found no room in the kernel's map of them. None of the violations.
     TalliesFull: (Source::Ebpf, "silent", "room_full"),

@@ -189,8 +189,9 @@ fn a_look_serves_the_records_before_it_and_is_not_taken_for_each() {
     let mut lab = Lab::new();
     assert_eq!(lab.whose("web").as_deref(), Some(A));
     let looked = lab.now;
-    // What is there changes without a cgroup: whoever still says A has not looked again.
+    // What is there changes without a cgroup: whoever still says A has not looked again, at processes or profiles.
     lab.process(9, "web (enforce)", "/");
+    fs::remove_dir_all(lab.policy.path().join("web.1")).unwrap();
     lab.now += 60;
     for (name, time, want) in [
         ("of the look's own time", looked - 10, Some(A)),
@@ -201,6 +202,10 @@ fn a_look_serves_the_records_before_it_and_is_not_taken_for_each() {
     }
     lab.now += 60;
     assert_eq!(lab.whose("web"), None, "the next look sees the host");
+    let mut lab = Lab::new();
+    assert_eq!(lab.whose("web").as_deref(), Some(A));
+    lab.note("web", &Owner::Host);
+    assert_eq!(lab.whose_was("web", lab.now - 10), None, "who is seen meanwhile counts at once");
 }
 
 #[test]

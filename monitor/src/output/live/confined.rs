@@ -37,11 +37,13 @@ pub(super) fn complete(status: &mut Status, rows: &[Row]) {
         Some(Some(id)) => known.contains_key(id),
         None => false,
     };
-    for row in rows.iter().filter(told).take(CONTAINERS) {
+    let mut quiet = rows.iter().filter(told);
+    for row in quiet.by_ref().take(CONTAINERS) {
         let mut container = ContainerStatus::default();
         confine(&mut container, row);
         status.containers.push(container);
     }
+    status.left_out = quiet.count() as u64;
     status.containers.sort_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));
 }
 
@@ -136,6 +138,6 @@ mod tests {
             .map(|number| row("c", Some(&format!("id-{number}")), Requested::Nothing, None))
             .collect();
         complete(&mut status, &rows);
-        assert_eq!(status.containers.len(), CONTAINERS);
+        assert_eq!((status.containers.len(), status.left_out), (CONTAINERS, 5));
     }
 }

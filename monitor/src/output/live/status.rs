@@ -40,6 +40,9 @@ pub struct Status {
     /// What was refused without a record since the agent started, each with its reason; empty unless it is counted.
     #[serde(default)]
     pub silent: Vec<SilentStatus>,
+    /// Containers without a violation that there was no room to tell of.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// One profile.
@@ -258,7 +261,7 @@ impl Tallies {
             (&a.profile, &a.who, &a.class, &a.what, &a.reason)
                 .cmp(&(&b.profile, &b.who, &b.class, &b.what, &b.reason))
         });
-        Status { now, profiles, containers, silent }
+        Status { now, profiles, containers, silent, left_out: 0 }
     }
 }
 
