@@ -1,11 +1,16 @@
 //! Loading profiles and running programs under them.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+
+/// How long a process may take to become its program, on an emulated machine.
+const BEGIN_LIMIT: Duration = Duration::from_secs(20);
 
 /// Compiles and loads profiles. They must be new to the kernel.
 pub(crate) fn load(path: &str) -> Result<()> {
@@ -50,4 +55,14 @@ pub(crate) fn program(profile: &str, program: &str, arguments: &[String]) -> Com
         command.pre_exec(confine);
     }
     command
+}
+
+/// Waits until a process runs under `profile`: it does once it is the program.
+pub(crate) fn until_confined(pid: impl Display, profile: &str) -> Result<()> {
+    let start = Instant::now();
+    let label = format!("/proc/{pid}/attr/apparmor/current");
+    while !fs::read_to_string(&label).with_context(|| format!("reading {label}"))?.starts_with(profile) {
+        ensure!(start.elapsed() < BEGIN_LIMIT, "{pid} is not under {profile}");
+    }
+    Ok(())
 }

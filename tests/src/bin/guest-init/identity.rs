@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aa_monitor_tests::acts::ENFORCE;
 use aa_monitor_tests::scrape::{self, Sample};
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::agent::{self, Agent, keep};
-use crate::confined;
+use crate::confined::{self, until_confined};
 use crate::console::Report;
 use crate::counters::{equal, settle};
 use crate::oci::{self, Oci};
@@ -207,7 +207,7 @@ fn signals(wants: &mut Wants) -> Result<[u64; 2]> {
     let folder = oci::make(&path(LAYOUTS[0].2, &id, &pod))?;
     let mut child = oci::start_in(&folder, ENFORCE, &["pause", "3600"])?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    until_confined(pid, ENFORCE)?;
+    until_confined(child.id(), ENFORCE)?;
     ensure!(kill(pid, Signal::SIGUSR1).is_err(), "the victim let itself be signalled");
     let (id, pod, _) = wants.container(true, 0)?;
     let sender = wants.made;
@@ -234,16 +234,6 @@ fn runc_kill(wants: &mut Wants) -> Result<u64> {
     ensure!(container.call(&["kill", container.name, "TERM"]).is_err(), "runc could end the container");
     end_all(&oci::cgroups().join(cgroup.trim_start_matches('/')))?;
     Ok(number)
-}
-
-/// A process is confined once it is the program.
-fn until_confined(pid: Pid, profile: &str) -> Result<()> {
-    let start = Instant::now();
-    let label = format!("/proc/{pid}/attr/apparmor/current");
-    while !fs::read_to_string(&label)?.starts_with(profile) {
-        ensure!(start.elapsed() < END_LIMIT, "{pid} is not confined");
-    }
-    Ok(())
 }
 
 /// Ends a cgroup's processes: the kernel's own signal is not mediated, and no other would reach them. Cgroup v1

@@ -227,17 +227,13 @@ fn adopted(server: &ApiServer, mut agent: Agent) -> Result<()> {
     next.wait_sources([true, true])?;
     next.check_capabilities()?;
     Agent::has_said(&["eBPF programs", "adopted=true"])?;
-    let start = Instant::now();
-    loop {
+    until(|| {
         let (_, samples) = agent::metrics()?;
         let labels = [("profile", ENFORCE), ("pod", case.name), ("container", case.name)];
         let told = aa_monitor_tests::scrape::sum(&samples, "apparmor_events_total", &labels);
-        if told.to_string() == DENIALS {
-            break;
-        }
-        ensure!(start.elapsed() < LIMIT, "want {DENIALS} events of the container, got {told}");
-        thread::sleep(Duration::from_millis(200));
-    }
+        ensure!(told.to_string() == DENIALS, "want {DENIALS} events of the container, got {told}");
+        Ok(())
+    })?;
     let (status, _) = next.terminate(END_LIMIT)?;
     ensure!(status.success(), "the agent ended: {status}");
     Ok(())
@@ -316,11 +312,11 @@ fn in_words(sample: &Sample) -> Option<String> {
 }
 
 fn until_series(want: &BTreeSet<String>) -> Result<()> {
-    until(want, || Ok(agent::metrics()?.1.iter().filter_map(in_words).collect()))
+    until_exactly(want, || Ok(agent::metrics()?.1.iter().filter_map(in_words).collect()))
 }
 
 fn until_events(server: &ApiServer, want: &BTreeSet<String>) -> Result<()> {
-    until(want, || {
+    until_exactly(want, || {
         let events = server.all(&Resource::EVENTS);
         let text = |event: &Value, pointer: &str| {
             event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -337,32 +333,36 @@ fn until_events(server: &ApiServer, want: &BTreeSet<String>) -> Result<()> {
     })
 }
 
-/// Waits until what there is is what there shall be, exactly.
-fn until(want: &BTreeSet<String>, look: impl Fn() -> Result<BTreeSet<String>>) -> Result<()> {
+/// Looks again and again until all is as it shall be; when that takes too long, what is not.
+fn until(mut look: impl FnMut() -> Result<()>) -> Result<()> {
     let start = Instant::now();
     loop {
-        let got = look()?;
-        if got == *want {
-            return Ok(());
+        match look() {
+            Err(_) if start.elapsed() < LIMIT => thread::sleep(Duration::from_millis(200)),
+            done => return done,
         }
-        let (lacks, more): (Vec<_>, Vec<_>) =
-            (want.difference(&got).collect(), got.difference(want).collect());
-        ensure!(start.elapsed() < LIMIT, "lacks {lacks:?}, has {more:?} too many");
-        thread::sleep(Duration::from_millis(200));
     }
 }
 
+/// Waits until what there is is what there shall be, exactly.
+fn until_exactly(want: &BTreeSet<String>, look: impl Fn() -> Result<BTreeSet<String>>) -> Result<()> {
+    until(|| {
+        let got = look()?;
+        let (lacks, more): (Vec<_>, Vec<_>) =
+            (want.difference(&got).collect(), got.difference(want).collect());
+        ensure!(got == *want, "lacks {lacks:?}, has {more:?} too many");
+        Ok(())
+    })
+}
+
 fn until_said(server: &ApiServer, words: &str) -> Result<()> {
-    let start = Instant::now();
-    loop {
+    until(|| {
         let notes: Vec<_> =
             server.all(&Resource::EVENTS).iter().map(|event| event["note"].to_string()).collect();
-        if notes.iter().any(|note| note.contains("k8s-late") && note.contains(words)) {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < LIMIT, "no note has these words: {notes:?}");
-        thread::sleep(Duration::from_millis(200));
-    }
+        let said = notes.iter().any(|note| note.contains("k8s-late") && note.contains(words));
+        ensure!(said, "no note has these words: {notes:?}");
+        Ok(())
+    })
 }
 
 fn parser(what: &str, profiles: &str) -> Result<()> {

@@ -6,11 +6,10 @@ use std::process::{Child, Stdio};
 
 use aa_monitor_tests::contract::Line;
 use anyhow::{Context, Result, ensure};
-use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{LAYOUTS, Want, Wants, path, until_confined};
-use crate::confined;
+use super::{LAYOUTS, Want, Wants, path};
+use crate::confined::{self, until_confined};
 use crate::console::{Report, say};
 use crate::oci;
 
@@ -31,7 +30,7 @@ impl Lives {
         let (id, pod, file) = wants.container(true, 0)?;
         let folder = oci::make(&path(LAYOUTS[0].2, &id, &pod))?;
         let child = oci::start_in(&folder, profile, &["pause", "3600"])?;
-        until_confined(Pid::from_raw(i32::try_from(child.id())?), profile)?;
+        until_confined(child.id(), profile)?;
         Ok((Self { folder, child }, file))
     }
 
@@ -93,7 +92,7 @@ fn host(wants: &mut Wants) -> Result<()> {
     let (container, _) = Lives::start(wants, profile)?;
     let mut stays = confined::command(profile, &["pause", "3600"].map(str::to_owned));
     let mut stays = stays.stdout(Stdio::null()).spawn().context("starting a process of the host")?;
-    until_confined(Pid::from_raw(i32::try_from(stays.id())?), profile)?;
+    until_confined(stays.id(), profile)?;
     let file = "/lab/for/the-host".to_owned();
     std::fs::write(&file, "not for everyone\n").context("writing a file to be denied")?;
     wants.by_file.insert(file.clone(), Want { times: 2 * SWARMS * SWARM, ..Want::default() });

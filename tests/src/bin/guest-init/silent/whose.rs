@@ -1,9 +1,7 @@
 //! Whose a silent denial was; and that there is room for those of ever new cgroups.
 
-use std::fs;
-
 use aa_monitor_tests::scrape::{Sample, sum};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{ENFORCE, LOST, SILENT, counted, equal};
 use crate::agent::{self, Agent};
@@ -34,9 +32,9 @@ pub(super) fn check(report: &mut Report, agent: &mut Agent, events: u64) -> Resu
     oci::remove(&folder)?;
     // One that the host signals: nobody can end it, and it ends with the machine.
     let folder = oci::make(&path(VICTIM))?;
-    let victim = oci::start_in(&folder, ENFORCE, &["wait"])?.id().to_string();
-    confined_by(&victim, ENFORCE)?;
-    let signal = ["--times", &SIGNALS.to_string(), "signal", &victim].map(str::to_owned);
+    let victim = oci::start_in(&folder, ENFORCE, &["wait"])?.id();
+    confined::until_confined(victim, ENFORCE)?;
+    let signal = ["--times", &SIGNALS.to_string(), "signal", &victim.to_string()].map(str::to_owned);
     let end = confined::provoke("unconfined", &signal)?;
     ensure!(end.status.code() == Some(1), "the signal was not refused: {}", end.status);
     let wanted = before + u64::from(WRITES) + u64::from(SIGNALS);
@@ -68,19 +66,6 @@ pub(super) fn check(report: &mut Report, agent: &mut Agent, events: u64) -> Resu
     );
     report.check("and none finds the room full", equal(0, sum(&samples, LOST, &[("stage", "silent")])));
     Ok(())
-}
-
-/// Waits until a process runs under a profile: it is started before it is.
-fn confined_by(pid: &str, profile: &str) -> Result<()> {
-    let file = format!("/proc/{pid}/attr/apparmor/current");
-    for _ in 0..2_000 {
-        let label = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
-        if label.starts_with(profile) {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    anyhow::bail!("{file} never said {profile}")
 }
 
 /// Whether a container's series says so many.
