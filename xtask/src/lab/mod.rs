@@ -18,4 +18,5 @@ pub(crate) mod qemu;
 pub(crate) mod rig;
 pub(crate) mod sre;
 pub(crate) mod suite;
+pub(crate) mod unpacked;
 pub(crate) mod userland;

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::cpio::{Archive, Node};
-use super::debian::Apt;
+use super::unpacked;
 use crate::place;
 use crate::step::Step;
 
@@ -141,21 +141,13 @@ pub(crate) struct Userland(PathBuf);
 impl Userland {
     /// Fetches the packages when they are not here yet.
     pub(crate) fn get() -> Result<Self> {
-        let folder = place::lab().join(FOLDER);
-        if !folder.exists() {
-            Apt::fresh()?.unpack("the guest's userland", &PACKAGES.map(str::to_owned), &folder)?;
-        }
-        Ok(Self(folder))
+        unpacked::folder("the guest's userland", place::lab().join(FOLDER), &PACKAGES).map(Self)
     }
 
     /// The same of the packages that the authors' suite runs.
     pub(crate) fn programs() -> Result<Self> {
-        let folder = place::lab().join(PROGRAMS_FOLDER);
-        if !folder.exists() {
-            let packages = PROGRAMS.map(str::to_owned);
-            Apt::fresh()?.unpack("the programs of the authors' suite", &packages, &folder)?;
-        }
-        Ok(Self(folder))
+        let what = "the programs of the authors' suite";
+        unpacked::folder(what, place::lab().join(PROGRAMS_FOLDER), &PROGRAMS).map(Self)
     }
 
     /// Adds a program of the packages to an image, with the loader and the libraries it needs.
@@ -211,12 +203,7 @@ impl Userland {
 
     /// The parser, run by the packages' own loader.
     pub(crate) fn parser(&self) -> Command {
-        let mut command = Command::new(self.0.join(LOADER));
-        command
-            .arg("--library-path")
-            .arg(self.0.join(LIBRARIES))
-            .arg(self.0.join("usr/sbin/apparmor_parser"));
-        command
+        unpacked::program(&self.0, "usr/sbin/apparmor_parser")
     }
 
     /// Adds the loader, at the path that programs name it by.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::lab::debian::Apt;
+use crate::lab::unpacked;
 use crate::place;
 
 /// Changes when the list below does.
@@ -14,10 +14,7 @@ const PACKAGES: [&str; 3] = ["prometheus/trixie", "promtool/trixie", "prometheus
 /// Debian's, unpacked and not installed: the packages would start servers. Not the machine's own: rules are
 /// judged alike everywhere.
 fn program(name: &str) -> Result<PathBuf> {
-    let folder = place::tools().join(FOLDER);
-    if !folder.exists() {
-        Apt::fresh()?.unpack("Prometheus", &PACKAGES.map(str::to_owned), &folder)?;
-    }
+    let folder = unpacked::folder("Prometheus", place::tools().join(FOLDER), &PACKAGES)?;
     Ok(folder.join("usr/bin").join(name))
 }
 

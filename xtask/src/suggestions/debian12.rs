@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::lab::debian::Apt;
+use crate::lab::unpacked;
 use crate::place;
 
 /// Changes when the list below does.
@@ -34,11 +34,7 @@ pub(super) struct Debian12(PathBuf);
 impl Debian12 {
     /// Fetches the packages when they are not here yet.
     pub(super) fn get() -> Result<Self> {
-        let folder = place::tools().join(FOLDER);
-        if !folder.exists() {
-            Apt::fresh()?.unpack("AppArmor 3.0", &PACKAGES.map(str::to_owned), &folder)?;
-        }
-        Ok(Self(folder))
+        unpacked::folder("AppArmor 3.0", place::tools().join(FOLDER), &PACKAGES).map(Self)
     }
 
     /// The folder of profiles, with the abstractions.
@@ -53,28 +49,13 @@ impl Debian12 {
 
     /// The parser.
     pub(super) fn parser(&self) -> Command {
-        self.program("sbin/apparmor_parser")
+        unpacked::program(&self.0, "sbin/apparmor_parser")
     }
 
-    /// Python with AppArmor's modules, and with nothing of this machine's.
+    /// Python with AppArmor's modules.
     pub(super) fn python(&self, script: &Path) -> Command {
-        let mut command = self.program("usr/bin/python3.11");
-        command
-            .args(["-s", "-B"])
-            .arg(script)
-            .env("PYTHONHOME", self.0.join("usr"))
-            .env("PYTHONPATH", self.0.join("usr/lib/python3/dist-packages"))
-            .env("LC_ALL", "C.UTF-8");
-        command
-    }
-
-    /// Run by the packages' own loader, with their own libraries.
-    fn program(&self, path: &str) -> Command {
-        let libraries =
-            ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|folder| self.0.join(folder));
-        let [first, second] = libraries.each_ref().map(|folder| folder.display().to_string());
-        let mut command = Command::new(libraries[0].join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(format!("{first}:{second}")).arg(self.0.join(path));
+        let mut command = unpacked::python(&self.0, "usr/bin/python3.11");
+        command.arg(script);
         command
     }
 }
