@@ -166,9 +166,16 @@ mod tests {
         Identity { container: Some(Arc::new(container)), how: How::Cgroup, own: false }
     }
 
-    fn naming(up: bool) -> (Arc<Pods>, Naming<u32>) {
-        let pods = Arc::new(Pods::new(Some(Source::Api), Limits::default()));
-        pods.set_up(up);
+    /// With a source of pods that answers, or does not, or has not been heard of yet.
+    fn naming(up: impl Into<Option<bool>>) -> (Arc<Pods>, Naming<u32>) {
+        of_source(Some(Source::Api), up.into())
+    }
+
+    fn of_source(source: Option<Source>, up: Option<bool>) -> (Arc<Pods>, Naming<u32>) {
+        let pods = Arc::new(Pods::new(source, Limits::default()));
+        if let Some(up) = up {
+            pods.set_up(up);
+        }
         let naming = Naming::new(Names::new(Arc::clone(&pods), Runtimes::new("/nonexistent")));
         (pods, naming)
     }
@@ -185,18 +192,21 @@ mod tests {
     fn an_event_waits_only_for_what_is_about_to_be_known() {
         let now = Instant::now();
         for (name, up, identity, want) in [
-            ("its pod is new", true, identity('b', Some("new")), true),
-            ("its container is new", true, identity('b', Some("u")), true),
-            ("it is known", true, identity('a', Some("u")), false),
-            ("it is in no pod", true, identity('b', None), false),
-            ("the host", true, Identity { container: None, how: How::Host, own: false }, false),
-            ("nobody tells of pods", false, identity('b', Some("new")), false),
+            ("its pod is new", Some(true), identity('b', Some("new")), true),
+            ("its container is new", Some(true), identity('b', Some("u")), true),
+            ("nobody has told of pods yet", None, identity('b', Some("new")), true),
+            ("it is known", Some(true), identity('a', Some("u")), false),
+            ("it is in no pod", Some(true), identity('b', None), false),
+            ("the host", Some(true), Identity { container: None, how: How::Host, own: false }, false),
+            ("nobody tells of pods", Some(false), identity('b', Some("new")), false),
         ] {
             let (pods, mut naming) = naming(up);
             pods.apply(kube_pod(Some('a')));
             assert_eq!(naming.waits(&identity, || (1, 10), now), want, "{name}");
             assert_eq!(naming.deadline().is_some(), want, "{name}");
         }
+        let (_, mut naming) = of_source(None, None);
+        assert!(!naming.waits(&identity('b', Some("new")), || (1, 10), now), "there is no source");
     }
 
     #[test]

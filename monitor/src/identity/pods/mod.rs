@@ -62,6 +62,8 @@ pub struct Pods {
     /// Somebody asked for a container that is not known.
     missed: Notify,
     up: AtomicBool,
+    /// It has been said whether the source answers.
+    asked: AtomicBool,
     synced: AtomicBool,
     failures: AtomicU64,
     waits: Waits,
@@ -76,6 +78,7 @@ impl Pods {
             changed: watch::Sender::new(0),
             missed: Notify::new(),
             up: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             synced: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             waits: Waits::default(),
@@ -87,9 +90,10 @@ impl Pods {
         self.read().find(id, pod)
     }
 
-    /// Whether a container that is not known yet is likely to be known in a moment.
+    /// Whether a container that is not known yet is likely to be known in a moment. So it is before the source's first
+    /// answer: what an agent finds in the ring when it starts would be told without names otherwise.
     pub fn worth_waiting(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.source.is_some() && (self.up() || !self.asked.load(Ordering::Relaxed))
     }
 
     /// Says that a container was asked for that is not known. A source that has to be asked then is.
@@ -150,6 +154,7 @@ impl Pods {
     /// Says whether the source answers.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     fn failed(&self) {

@@ -50,6 +50,7 @@ pub fn start(options: Options) -> Arc<Pods> {
     tokio::spawn(async move {
         if let Err(error) = fill(source, &options, &filled).await {
             filled.failed();
+            filled.set_up(false);
             tracing::warn!(source = source.as_str(), "pods will not be known by name: {error:#}");
         }
     });
