@@ -18,7 +18,18 @@ use crate::step;
 use crate::vm::Tally;
 
 /// The suites that are played on every kernel, those of them that exist.
-const PLAYED: [&str; 7] = ["smoke", "identity", "storm", "restart", "recover", "silent", "faults"];
+const PLAYED: [&str; 10] = [
+    "smoke",
+    "containers",
+    "identity",
+    "storm",
+    "restart",
+    "recover",
+    "silent",
+    "faults",
+    "kubernetes",
+    "authors",
+];
 
 const NOT_PLAYED: &str = "not played";
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,7 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     events.insert("AppArmorProfileNotAllowed strict".to_owned());
     report.check("metrics tell what each container asked for and has", until_series(&series));
     report.check("each finding has its Event, and nothing else has", until_events(&server, &events));
+    report.check("status tells it too", status());
 
     let words = "failed to apply apparmor profile: apparmor failed to apply profile: no such file";
     let waiting = json!({ "waiting": { "reason": "CreateContainerError", "message": words } });
@@ -344,6 +346,30 @@ fn until(mut look: impl FnMut() -> Result<()>) -> Result<()> {
     }
 }
 
+/// Holds the containers of `aa-monitor status` against the cases: pod, container, what was asked for, what is applied,
+/// and its mode.
+fn status() -> Result<()> {
+    let answer = Command::new("/bin/aa-monitor").arg("status").output().context("starting aa-monitor")?;
+    let text = String::from_utf8(answer.stdout).context("the status is no text")?;
+    keep("status.txt", &text);
+    ensure!(answer.status.success(), "{}: {}", answer.status, String::from_utf8_lossy(&answer.stderr).trim());
+    let row = |line: &str| line.split_whitespace().take(5).map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let got: BTreeSet<String> =
+        text.lines().skip_while(|line| !line.starts_with("POD ")).skip(1).map(row).collect();
+    let of_case = |case: &Case| {
+        let facts = case.series.iter().find_map(|series| series.strip_prefix("confinement_info "))?;
+        Some(format!("shop/{0} {0} {facts}", case.name))
+    };
+    let waiting = [
+        "shop/missing missing localhost/k8s-late - -",
+        "shop/invalid invalid invalid - -",
+        "strict/strict strict localhost/k8s-web - -",
+    ];
+    let want: BTreeSet<String> = CASES.iter().filter_map(of_case).chain(waiting.map(str::to_owned)).collect();
+    ensure!(got == want, "want {want:?}, got {got:?}");
+    Ok(())
+}
+
 /// Waits until what there is is what there shall be, exactly.
 fn until_exactly(want: &BTreeSet<String>, look: impl Fn() -> Result<BTreeSet<String>>) -> Result<()> {
     until(|| {
@@ -368,7 +394,7 @@ fn until_said(server: &ApiServer, words: &str) -> Result<()> {
 fn parser(what: &str, profiles: &str) -> Result<()> {
     let path = Path::new("/etc/apparmor.d").join(profiles);
     let arguments = [what, "--skip-cache", "--quiet", &path.to_string_lossy()];
-    let end = std::process::Command::new("/sbin/apparmor_parser").args(arguments).output();
+    let end = Command::new("/sbin/apparmor_parser").args(arguments).output();
     let end = end.context("starting apparmor_parser")?;
     ensure!(end.status.success(), "apparmor_parser {what}: {}", String::from_utf8_lossy(&end.stderr).trim());
     Ok(())

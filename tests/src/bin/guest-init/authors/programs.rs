@@ -16,7 +16,11 @@ pub(crate) const PROGRAMS: [Program; 15] = [
         "files",
         "echo x > /tmp/w-file && cat < /tmp/w-file && mv /tmp/w-file /tmp/w-moved && ln /tmp/w-moved /tmp/w-link && rm /tmp/w-moved /tmp/w-link",
     ),
-    ("signals", "/bin/busybox sleep 60 & kill $! ; wait; true"),
+    (
+        "signals",
+        // The child is there, whatever comes first, before it is sent anything.
+        "true > /tmp/w-up; /bin/busybox sh -c 'echo up > /tmp/w-up; while true; do true; done' & until test -s /tmp/w-up; do /bin/busybox sleep 0.1; done; kill $! ; wait; true",
+    ),
     ("state", "cat /proc/self/status /proc/$$/stat > /dev/null"),
     (
         "bash",
