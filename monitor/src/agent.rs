@@ -105,7 +105,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let resolver = Resolver::new(Arc::clone(&ledger), Hierarchy::of_node(), limits);
     let (sink, settler, quiet) = (Arc::clone(&outputs), Arc::clone(&outputs), Arc::clone(&outputs));
     let profiles = Arc::clone(&node.profiles);
-    let names = Names::new(pods, Runtimes::new("/"));
+    let names = Names::new(pods, Runtimes::of_host());
     let pipeline = Pipeline::new(Arc::clone(&ledger), streams.both, resolver, names, move |event| {
         profiles.observe(event.violation);
         sink.observe(event);

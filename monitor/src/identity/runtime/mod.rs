@@ -29,7 +29,13 @@ const CONTAINERD: &str = "run/containerd/io.containerd.runtime.v2.task";
 const STORAGE_RUN: &str = "run/containers/storage/overlay-containers";
 /// And what is there at all.
 const STORAGE: &str = "var/lib/containers/storage/overlay-containers";
+/// Its lists: of containers that stay, and of those that are removed when they end (`podman run --rm`).
+const STORED: [&str; 2] = ["containers.json", "volatile-containers.json"];
 const DOCKER: &str = "var/lib/docker/containers";
+
+/// The host's root, where this process may look into it: a container with the host's processes and
+/// `CAP_SYS_PTRACE` may. Otherwise its own root is all there is.
+const ROOTS: [&str; 2] = ["/proc/1/root/", "/"];
 
 /// The runtimes of this host.
 #[derive(Debug)]
@@ -47,6 +53,11 @@ struct Remembered {
 }
 
 impl Runtimes {
+    /// Of the host that this process runs on, be it in a container.
+    pub fn of_host() -> Self {
+        Self::new(ROOTS.into_iter().find(|root| fs::read_dir(root).is_ok()).unwrap_or("/"))
+    }
+
     /// Of the host whose file system is at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), remembered: HashMap::new() }
@@ -86,7 +97,10 @@ impl Runtimes {
         };
         let oci = |folder| files::oci(&read_file(&at(folder, "userdata/config.json"))?);
         let docker = || files::docker(&read_file(&at(DOCKER, "config.v2.json"))?);
-        let storage = || files::storage(&read_file(&self.root.join(STORAGE).join("containers.json"))?, id);
+        let storage = || {
+            let list = |name| files::storage(&read_file(&self.root.join(STORAGE).join(name))?, id);
+            STORED.into_iter().find_map(list)
+        };
         // Docker's containers run under containerd, whose file has no name for them: Docker's own comes first.
         docker().or_else(containerd).or_else(|| oci(STORAGE_RUN)).or_else(|| oci(STORAGE)).or_else(storage)
     }
@@ -142,12 +156,14 @@ mod tests {
         let docker = r#"{"Name":"/docker-web"}"#;
         let nerdctl = r#"{"annotations":{"nerdctl/name":"nerdctl-web"}}"#;
         let podman = format!(r#"[{{"id":"{}","names":["podman-web"]}}]"#, id('d'));
+        let fleeting = format!(r#"[{{"id":"{}","names":["podman-job"]}}]"#, id('9'));
         let (_root, mut runtimes) = host(&[
             (format!("{DOCKER}/{}/config.v2.json", id('a')), docker),
             (format!("{CONTAINERD}/moby/{}/config.json", id('a')), r#"{"annotations":{}}"#),
             (format!("{CONTAINERD}/k8s.io/{}/config.json", id('b')), CRI),
             (format!("{CONTAINERD}/default/{}/config.json", id('c')), nerdctl),
             (format!("{STORAGE}/containers.json"), &podman),
+            (format!("{STORAGE}/volatile-containers.json"), &fleeting),
             (format!("{STORAGE_RUN}/{}/userdata/config.json", id('e')), CRI),
         ]);
         for (letter, want) in [
@@ -155,6 +171,7 @@ mod tests {
             ('b', "app"),
             ('c', "nerdctl-web"),
             ('d', "podman-web"),
+            ('9', "podman-job"),
             ('e', "app"),
             ('f', ""),
         ] {
