@@ -41,6 +41,12 @@ pub enum OpenError {
         /// Which one this process lacks, if that is the reason.
         missing: String,
     },
+    /// A filter of system calls stands before the kernel, which itself has no such answer to these arguments.
+    #[error(
+        "the container's seccomp profile refuses audit sockets: podman's and CRI-O's do to all without \
+         CAP_AUDIT_WRITE; add that capability, or run with another profile"
+    )]
+    Seccomp,
     /// The group is delivered into the initial network namespace only.
     #[error(
         "the kernel sends audit records into the initial network namespace only, and this process is in another: \
@@ -80,6 +86,7 @@ fn open_here(buffer: usize) -> Result<OwnedFd, OpenError> {
     )
     .map_err(|errno| match errno {
         Errno::EPROTONOSUPPORT => OpenError::NoAudit,
+        Errno::EINVAL => OpenError::Seccomp,
         other => other.into(),
     })?;
     set_buffer(&fd, buffer)?;
