@@ -172,6 +172,8 @@ pub(crate) const SUITES: &[Suite] = &[
         about: "containers that run as their pods asked, others that do not, and what they are denied: metrics and Events, exactly",
         boots: &[
             Boot { name: "pods", scenario: "kubernetes", source: "auto", kernel: "", limit: LIMIT },
+            // As the chart is installed, without the audit stream and its capability.
+            Boot { name: "default", scenario: "kubernetes", source: "ebpf", kernel: "", limit: LIMIT },
             Boot { name: "denials", scenario: "denials", source: "auto", kernel: "", limit: LIMIT },
         ],
     },

@@ -26,17 +26,51 @@ const SOURCE_LIMIT: Duration = Duration::from_secs(30);
 const UP: &str = "aa_monitor_source_up";
 
 /// What the chart's container may do beside what every process may: numbers of linux/capability.h, and why.
-const CAPABILITIES: [(u8, &str); 4] = [
+const CAPABILITIES: [(u8, &str); 3] = [
     (19, "SYS_PTRACE: the processes of others"),
-    (37, "AUDIT_READ: the audit stream"),
     (38, "PERFMON: reading kernel memory in BPF programs"),
     (39, "BPF: loading programs"),
 ];
+/// And where the audit stream is asked for.
+const AUDIT_READ: u8 = 37;
 
-/// Leaves [`CAPABILITIES`] to what is executed next, whose user is root.
-fn drop_capabilities() -> io::Result<()> {
+/// The chart's setting that privileges and sources depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chart {
+    /// As it is installed: eBPF alone.
+    Default,
+    /// `audit.enabled`.
+    Audit,
+}
+
+impl Chart {
+    /// The one that gives this `--source`.
+    pub(crate) fn of_source(source: &str) -> Self {
+        if source == "ebpf" { Self::Default } else { Self::Audit }
+    }
+
+    const fn source(self) -> &'static str {
+        match self {
+            Self::Default => "ebpf",
+            Self::Audit => "auto",
+        }
+    }
+
+    /// Which sources deliver, eBPF and audit.
+    pub(crate) const fn sources(self) -> [bool; 2] {
+        [true, matches!(self, Self::Audit)]
+    }
+
+    fn capabilities(self) -> u64 {
+        let audit = if self == Self::Audit { 1 << AUDIT_READ } else { 0 };
+        CAPABILITIES.iter().fold(audit, |mask, (number, _)| mask | 1 << number)
+    }
+}
+
+/// Leaves these capabilities to what is executed next, whose user is root.
+fn drop_capabilities(kept: u64) -> io::Result<()> {
     for number in 0..64_u8 {
-        if CAPABILITIES.iter().any(|(kept, _)| *kept == number) {
+        if kept >> number & 1 == 1 {
             continue;
         }
         #[expect(unsafe_code, reason = "nix has no call for it")]
@@ -53,30 +87,56 @@ fn drop_capabilities() -> io::Result<()> {
 }
 
 /// A command of the agent's, as the chart's container has it.
-fn in_cluster(word: &str, kubeconfig: &str, node: &str) -> Result<Command> {
+fn in_cluster(chart: Chart, word: &str, kubeconfig: &str, node: &str) -> Result<Command> {
     const KUBECONFIG: &str = "/tmp/kubeconfig";
     std::fs::write(KUBECONFIG, kubeconfig).with_context(|| format!("writing {KUBECONFIG}"))?;
     let mut command = Command::new("/bin/aa-monitor");
     command
-        .args([word, "--listen", &format!("0.0.0.0:{PORT}")])
+        .arg(word)
+        .env("AA_MONITOR_LISTEN", format!("0.0.0.0:{PORT}"))
+        .env("AA_MONITOR_SOURCE", chart.source())
         .env("KUBECONFIG", KUBECONFIG)
         .env("NODE_NAME", node)
         .stdin(Stdio::null());
+    let kept = chart.capabilities();
     #[expect(unsafe_code, reason = "what root's exec gives is limited by the task itself")]
     // SAFETY: the closure makes system calls and nothing else.
     unsafe {
-        command.pre_exec(drop_capabilities);
+        command.pre_exec(move || drop_capabilities(kept));
     }
     Ok(command)
 }
 
 /// `aa-monitor check` in the agent's place: fails with every line that is not well.
-pub(crate) fn check_in_cluster(kubeconfig: &str, node: &str) -> Result<()> {
-    let end = in_cluster("check", kubeconfig, node)?.output().context("starting aa-monitor check")?;
+pub(crate) fn check_in_cluster(chart: Chart, kubeconfig: &str, node: &str) -> Result<()> {
+    let check =
+        in_cluster(chart, "check", kubeconfig, node)?.output().context("starting aa-monitor check")?;
+    keep("check.txt", &String::from_utf8_lossy(&check.stdout));
+    all_well(check.status, &String::from_utf8_lossy(&check.stdout))
+}
+
+/// Fails with every line of `aa-monitor check` that is not well.
+pub(crate) fn all_well(status: ExitStatus, said: &str) -> Result<()> {
+    let bad: Vec<_> = said.lines().filter(|line| !line.starts_with("ok ")).collect();
+    ensure!(status.success() && bad.is_empty() && !said.is_empty(), "{status}: {bad:?}");
+    Ok(())
+}
+
+/// The same where the audit stream is asked for, but the chart's default gives no `CAP_AUDIT_READ`: fails unless
+/// that is all that is bad, what it would give is said, and what to do.
+pub(crate) fn check_misses_audit(kubeconfig: &str, node: &str) -> Result<()> {
+    let mut check = in_cluster(Chart::Default, "check", kubeconfig, node)?;
+    let end = check.args(["--source", "auto"]).output().context("starting aa-monitor check")?;
     let text = String::from_utf8_lossy(&end.stdout);
-    keep("check.txt", &text);
+    keep("check-auto.txt", &text);
     let bad: Vec<_> = text.lines().filter(|line| !line.starts_with("ok ")).collect();
-    ensure!(end.status.success() && bad.is_empty() && !text.is_empty(), "{}: {bad:?}", end.status);
+    let [source, _, capability, advice] = *bad.as_slice() else { bail!("{}: {bad:?}", end.status) };
+    let told = source.starts_with("warn  audit ")
+        && capability.starts_with("warn  cap audit_read ")
+        && capability.contains("missing: joins the audit stream")
+        && advice.contains("add CAP_AUDIT_READ");
+    // What is lost does not end an agent that has eBPF.
+    ensure!(told && end.status.success(), "{}: {bad:?}", end.status);
     Ok(())
 }
 
@@ -132,57 +192,32 @@ impl Agent {
     }
 
     /// Starts the agent as the chart does: told of an API server and of its node's name, with the capabilities of
-    /// [`CAPABILITIES`] and no others.
-    pub(crate) fn start_in_cluster(kubeconfig: &str, node: &str, arguments: &[&str]) -> Result<Self> {
+    /// the chart's capabilities and no others.
+    pub(crate) fn start_in_cluster(
+        chart: Chart,
+        kubeconfig: &str,
+        node: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let log = File::create(LOG).with_context(|| format!("creating {LOG}"))?;
-        let mut command = in_cluster("run", kubeconfig, node)?;
+        let mut command = in_cluster(chart, "run", kubeconfig, node)?;
         command.args(arguments).stdout(log.try_clone()?).stderr(log);
         Ok(Self(command.spawn().context("starting the agent")?))
     }
 
-    /// Fails unless the agent may do what [`CAPABILITIES`] say, and nothing else.
-    pub(crate) fn check_capabilities(&self) -> Result<()> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let want = CAPABILITIES.iter().fold(0_u64, |mask, (number, _)| mask | 1 << number);
-        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-            let line = status.lines().find_map(|line| line.strip_prefix(set)).context("no such line")?;
-            let got = u64::from_str_radix(line.trim(), 16).with_context(|| format!("{set} {line}"))?;
-            let want = if matches!(set, "CapInh:" | "CapAmb:") { 0 } else { want };
-            ensure!(got == want, "{set} want {want:x}, got {got:x}");
-        }
-        Ok(())
+    /// Fails unless the agent has the chart's capabilities, and no others.
+    pub(crate) fn check_capabilities(&self, chart: Chart) -> Result<()> {
+        check_capabilities(self.0.id(), chart)
     }
 
     /// Waits until `/readyz` says so.
     pub(crate) fn wait_ready(&mut self) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            self.still_runs()?;
-            match get("/readyz") {
-                Ok((200, _)) => return Ok(()),
-                Ok((status, body)) if start.elapsed() > READY_LIMIT => {
-                    bail!("/readyz still answers {status}: {}", body.trim())
-                }
-                Err(error) if start.elapsed() > READY_LIMIT => return Err(error),
-                Ok(_) | Err(_) => thread::sleep(Duration::from_millis(50)),
-            }
-        }
+        until_ready(|| self.still_runs())
     }
 
     /// Waits until the sources, eBPF and audit, are in the state that they must reach.
     pub(crate) fn wait_sources(&mut self, want: [bool; 2]) -> Result<()> {
-        let want = want.map(u64::from);
-        let start = Instant::now();
-        loop {
-            self.still_runs()?;
-            let (_, samples) = metrics()?;
-            let up = ["ebpf", "audit"].map(|name| scrape::sum(&samples, UP, &[("source", name)]));
-            if up == want {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        until_sources(want, || self.still_runs())
     }
 
     /// Fails when the agent has ended; what it said is handed to the host.
@@ -225,6 +260,51 @@ impl Agent {
     /// Hands what the agent said to the host.
     pub(crate) fn say_log() {
         keep("agent.log", &std::fs::read_to_string(LOG).unwrap_or_default());
+    }
+}
+
+/// Fails unless a process has the chart's capabilities, and no others.
+pub(crate) fn check_capabilities(pid: u32, chart: Chart) -> Result<()> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let want = chart.capabilities();
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        let line = status.lines().find_map(|line| line.strip_prefix(set)).context("no such line")?;
+        let got = u64::from_str_radix(line.trim(), 16).with_context(|| format!("{set} {line}"))?;
+        let want = if matches!(set, "CapInh:" | "CapAmb:") { 0 } else { want };
+        ensure!(got == want, "{set} want {want:x}, got {got:x}");
+    }
+    Ok(())
+}
+
+/// Waits until `/readyz` says so; `still_runs` fails when there is nothing more to wait for.
+pub(crate) fn until_ready(mut still_runs: impl FnMut() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        still_runs()?;
+        match get("/readyz") {
+            Ok((200, _)) => return Ok(()),
+            Ok((status, body)) if start.elapsed() > READY_LIMIT => {
+                bail!("/readyz still answers {status}: {}", body.trim())
+            }
+            Err(error) if start.elapsed() > READY_LIMIT => return Err(error),
+            Ok(_) | Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Waits until the sources, eBPF and audit, are in the state that they must reach.
+pub(crate) fn until_sources(want: [bool; 2], mut still_runs: impl FnMut() -> Result<()>) -> Result<()> {
+    let want = want.map(u64::from);
+    let start = Instant::now();
+    loop {
+        still_runs()?;
+        let (_, samples) = metrics()?;
+        let up = ["ebpf", "audit"].map(|name| scrape::sum(&samples, UP, &[("source", name)]));
+        if up == want {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < SOURCE_LIMIT, "want eBPF and audit {want:?}, got {up:?}");
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::agent::{self, Agent, keep};
+use crate::agent::{self, Agent, Chart, keep};
 use crate::console::Report;
 use crate::counters::{self, equal, settle};
 use crate::kernel_log::KernelLog;
@@ -80,10 +80,13 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     let mut log = KernelLog::open()?;
     log.records()?;
     let json = ["--output", "json", "--output-file", agent::EVENTS];
-    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &json)?;
+    let mut agent = Agent::start_in_cluster(Chart::Audit, &server.kubeconfig(None), NODE, &json)?;
     agent.wait_ready()?;
     agent.wait_sources([true, true])?;
-    report.check("the agent has the chart's capabilities and no others", agent.check_capabilities());
+    report.check(
+        "the agent has the chart's capabilities and no others",
+        agent.check_capabilities(Chart::Audit),
+    );
 
     run(APP, ENFORCE, UNNAMED)?;
     settle(UNNAMED)?;

@@ -16,7 +16,7 @@ use aa_monitor_tests::scrape::Sample;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::agent::{self, Agent, keep};
+use crate::agent::{self, Agent, Chart, keep};
 use crate::bundle::Bundle;
 use crate::confined;
 use crate::console::Report;
@@ -134,7 +134,7 @@ const CASES: [Case; 10] = [
 ];
 
 /// Plays the scenario.
-pub(crate) fn play(report: &mut Report) -> Result<()> {
+pub(crate) fn play(report: &mut Report, chart: Chart) -> Result<()> {
     for profiles in ["k8s.profiles", "k8s-gone.profiles"] {
         confined::load(&format!("/etc/apparmor.d/{profiles}"))?;
     }
@@ -152,15 +152,19 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 
     let mut log = KernelLog::open()?;
     log.records()?;
-    let green = agent::check_in_cluster(&server.kubeconfig(None), NODE);
+    let green = agent::check_in_cluster(chart, &server.kubeconfig(None), NODE);
     report.check("check is green with the chart's capabilities", green);
     let allowed = ["--allowed-profiles", "strict=runtime/default"];
-    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &allowed)?;
+    let mut agent = Agent::start_in_cluster(chart, &server.kubeconfig(None), NODE, &allowed)?;
     agent.wait_ready()?;
-    agent.wait_sources([true, true])?;
-    report.check("the agent has the chart's capabilities and no others", agent.check_capabilities());
-    let green = agent::check_in_cluster(&server.kubeconfig(None), NODE);
+    agent.wait_sources(chart.sources())?;
+    report.check("the agent has the chart's capabilities and no others", agent.check_capabilities(chart));
+    let green = agent::check_in_cluster(chart, &server.kubeconfig(None), NODE);
     report.check("check is green beside it", green);
+    if chart == Chart::Default {
+        let told = agent::check_misses_audit(&server.kubeconfig(None), NODE);
+        report.check("check says what CAP_AUDIT_READ would give", told);
+    }
 
     let mut series: BTreeSet<String> = CASES.iter().flat_map(series_of).collect();
     let mut events: BTreeSet<String> = CASES.iter().flat_map(events_of).collect();
@@ -209,7 +213,10 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     keep("metrics.prom", &agent::metrics()?.0);
     let refused: Vec<_> = server.requests().into_iter().filter(|request| request.status >= 400).collect();
     report.check("the API server refused nothing", none(&refused));
-    report.check("an agent with no more takes over what the one before has pinned", adopted(&server, agent));
+    report.check(
+        "an agent with no more takes over what the one before has pinned",
+        adopted(&server, agent, chart),
+    );
     for event in server.all(&Resource::EVENTS) {
         keep("events.json", &event.to_string());
     }
@@ -218,16 +225,16 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 }
 
 /// The agent is killed; while there is none, a container is denied something; the next agent tells it.
-fn adopted(server: &ApiServer, mut agent: Agent) -> Result<()> {
+fn adopted(server: &ApiServer, mut agent: Agent, chart: Chart) -> Result<()> {
     const DENIALS: &str = "3";
     agent.kill()?;
     let case = CASES.first().context("a case")?;
     let folder = oci::cgroups().join(cgroup(case).trim_start_matches('/'));
     oci::run_in(&folder, ENFORCE, &["--times", DENIALS, "open", "/lab/secret"])?;
-    let mut next = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &[])?;
+    let mut next = Agent::start_in_cluster(chart, &server.kubeconfig(None), NODE, &[])?;
     next.wait_ready()?;
-    next.wait_sources([true, true])?;
-    next.check_capabilities()?;
+    next.wait_sources(chart.sources())?;
+    next.check_capabilities(chart)?;
     Agent::has_said(&["eBPF programs", "adopted=true"])?;
     until(|| {
         let (_, samples) = agent::metrics()?;

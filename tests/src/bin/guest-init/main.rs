@@ -85,7 +85,10 @@ fn play(report: &mut Report) -> Result<()> {
         "recover" => recover::play(report),
         "faults" => faults::play(report),
         "shop" => shop::play(),
-        "kubernetes" => kubernetes::play(report),
+        "kubernetes" => {
+            let source = parameter(contract::SOURCE).unwrap_or("auto");
+            kubernetes::play(report, agent::Chart::of_source(source))
+        }
         "denials" => denials::play(report),
         "authors" => authors::play(report),
         "records" => records::play(report),

@@ -12,7 +12,7 @@ use aa_monitor_tests::contract::Line;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Chart};
 use crate::bundle::Bundle;
 use crate::confined;
 use crate::console::say;
@@ -155,7 +155,12 @@ pub(crate) fn play() -> Result<()> {
     for member in &MEMBERS {
         server.apply(&Resource::PODS, member.object());
     }
-    let mut agent = Agent::start_in_cluster(&server.kubeconfig(None), NODE, &["--state-dir", "/tmp/state"])?;
+    let mut agent = Agent::start_in_cluster(
+        Chart::Audit,
+        &server.kubeconfig(None),
+        NODE,
+        &["--state-dir", "/tmp/state"],
+    )?;
     agent.wait_ready()?;
     agent.wait_sources([true, true])?;
     say(&Line::Ready("/metrics".into()));
