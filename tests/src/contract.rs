@@ -14,6 +14,9 @@ pub const CGROUPS: &str = "aa_lab.cgroups";
 /// Kernel parameter with the width of the reader's terminal; absent when the reader is not a terminal.
 pub const COLUMNS: &str = "aa_lab.columns";
 
+/// What the image's archive may weigh, in MiB: what a node has to fetch.
+pub const IMAGE_LIMIT: u32 = 14;
+
 /// One line of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::cpio::{Archive, Node};
 use super::kernel::Kernel;
+use super::podman;
 use super::userland::{Userland, add_file};
 use crate::place;
 use crate::step::Step;
@@ -87,6 +88,8 @@ pub(crate) enum Furnishing {
     Bare,
     /// Servers, interpreters and tools as people run them.
     Programs,
+    /// Podman, and what `cargo xtask dist` makes.
+    Image,
 }
 
 /// Makes the image for a kernel; `programs` is the folder of our own ones.
@@ -119,12 +122,18 @@ pub(crate) fn build(kernel: &Kernel, programs: &Path, furnishing: Furnishing) ->
     if let Some(modules) = &kernel.modules {
         add_modules(&mut archive, modules)?;
     }
-    let mut name = kernel.name.clone();
-    if furnishing == Furnishing::Programs {
-        furnish(&mut archive)?;
-        name.push_str("-programs");
-    }
-    let path = place::lab().join("images").join(format!("{name}.cpio"));
+    let end = match furnishing {
+        Furnishing::Bare => "",
+        Furnishing::Programs => {
+            furnish(&mut archive)?;
+            "-programs"
+        }
+        Furnishing::Image => {
+            podman::furnish(&mut archive, kernel.modules.as_deref())?;
+            "-image"
+        }
+    };
+    let path = place::lab().join("images").join(format!("{}{end}.cpio", kernel.name));
     write(&archive, &path).with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
 }
@@ -156,18 +165,24 @@ fn furnish(archive: &mut Archive) -> Result<()> {
 
 fn add_modules(archive: &mut Archive, folder: &Path) -> Result<()> {
     for (number, module) in MODULES.into_iter().enumerate() {
-        let plain = folder.join("kernel").join(format!("{module}.ko"));
-        let packed = folder.join("kernel").join(format!("{module}.ko.xz"));
-        let content = if plain.exists() {
-            fs::read(&plain).with_context(|| format!("reading {}", plain.display()))?
-        } else if packed.exists() {
-            unpack(&packed)?
-        } else {
-            continue;
-        };
-        let name = module.rsplit('/').next().unwrap_or(module);
-        archive.put(&format!("lib/modules/lab/{number}-{name}.ko"), Node::File { mode: 0o644, content });
+        add_module(archive, folder, module, number)?;
     }
+    Ok(())
+}
+
+/// Adds a module where the kernel has it as a file. The guest inserts by the order of names, so of two digits.
+pub(super) fn add_module(archive: &mut Archive, folder: &Path, module: &str, number: usize) -> Result<()> {
+    let plain = folder.join("kernel").join(format!("{module}.ko"));
+    let packed = folder.join("kernel").join(format!("{module}.ko.xz"));
+    let content = if plain.exists() {
+        fs::read(&plain).with_context(|| format!("reading {}", plain.display()))?
+    } else if packed.exists() {
+        unpack(&packed)?
+    } else {
+        return Ok(());
+    };
+    let name = module.rsplit('/').next().unwrap_or(module);
+    archive.put(&format!("lib/modules/lab/{number:02}-{name}.ko"), Node::File { mode: 0o644, content });
     Ok(())
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod image;
 pub(crate) mod kernel;
 pub(crate) mod live;
 pub(crate) mod matrix;
+mod podman;
 pub(crate) mod programs;
 pub(crate) mod qemu;
 pub(crate) mod rig;

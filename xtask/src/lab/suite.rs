@@ -35,8 +35,9 @@ impl Boot {
     }
 }
 
-/// The suite whose guest has real programs, which would only slow the boots of the others.
+/// The suites whose guests have real programs, which would only slow the boots of the others.
 const AUTHORS: &str = "authors";
+const IMAGE: &str = "image";
 
 /// A named set of boots.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,11 @@ pub(crate) struct Suite {
 impl Suite {
     /// What its guest has beside the lab's own programs.
     pub(crate) fn furnishing(&self) -> Furnishing {
-        if self.name == AUTHORS { Furnishing::Programs } else { Furnishing::Bare }
+        match self.name {
+            AUTHORS => Furnishing::Programs,
+            IMAGE => Furnishing::Image,
+            _ => Furnishing::Bare,
+        }
     }
 }
 
@@ -186,6 +191,11 @@ pub(crate) const SUITES: &[Suite] = &[
         name: AUTHORS,
         about: "what real programs asked for in complain mode, suggested and loaded, lets them run without a violation; tail is prompt",
         boots: &[Boot { name: "loop", scenario: "authors", source: "auto", kernel: "", limit: LONG }],
+    },
+    Suite {
+        name: IMAGE,
+        about: "the image that `cargo xtask dist` makes, run by podman as docs/install.md tells, is small, has the privileges of the chart's default and no others, counts and names exactly, also what happens while it is stopped, and raises no record",
+        boots: &[Boot { name: "podman", scenario: "image", source: "ebpf", kernel: "", limit: LONG }],
     },
     Suite {
         name: "records",

@@ -131,6 +131,40 @@ const PROGRAMS: [&str; 83] = [
     "util-linux/trixie",
     "zlib1g/trixie",
 ];
+/// Changes when the list below does.
+const PODMAN_FOLDER: &str = "userland-podman-1";
+const PODMAN: [&str; 30] = [
+    "conmon/trixie",
+    "golang-github-containers-common/trixie",
+    "golang-github-containers-image/trixie",
+    "libacl1/trixie",
+    "libassuan9/trixie",
+    "libatomic1/trixie",
+    "libattr1/trixie",
+    "libaudit1/trixie",
+    "libbsd0/trixie",
+    "libbz2-1.0/trixie",
+    "libc6/trixie",
+    "libcap-ng0/trixie",
+    "libcap2/trixie",
+    "libcrypt1/trixie",
+    "libgcc-s1/trixie",
+    "libglib2.0-0t64/trixie",
+    "libgpg-error0/trixie",
+    "libgpgme11t64/trixie",
+    "libmd0/trixie",
+    "libpam0g/trixie",
+    "libpcre2-8-0/trixie",
+    "libseccomp2/trixie",
+    "libselinux1/trixie",
+    "libsemanage2/trixie",
+    "libsepol2/trixie",
+    "libsqlite3-0/trixie",
+    "libsubid5/trixie",
+    "libsystemd0/trixie",
+    "netavark/trixie",
+    "podman/trixie",
+];
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
@@ -148,6 +182,11 @@ impl Userland {
     pub(crate) fn programs() -> Result<Self> {
         let what = "the programs of the authors' suite";
         unpacked::folder(what, place::lab().join(PROGRAMS_FOLDER), &PROGRAMS).map(Self)
+    }
+
+    /// The same of podman's.
+    pub(crate) fn podman() -> Result<Self> {
+        unpacked::folder("podman", place::lab().join(PODMAN_FOLDER), &PODMAN).map(Self)
     }
 
     /// Adds a program of the packages to an image, with the loader and the libraries it needs.
@@ -170,17 +209,19 @@ impl Userland {
         };
         let end = step
             .finish(Command::new(&loader).arg("--library-path").arg(&libraries).arg("--list").arg(program))?;
-        // What a package outside the list has would only be missed by the guest.
-        if end.stderr.contains("cannot open shared object file") {
-            return Err(step.failure(Command::new(&self.0).arg(program), &end.stderr));
-        }
         // Static programs have no list: the loader refuses them.
         let found = end.stdout.lines().filter_map(|line| {
-            let path = line.split_once(" => ").map_or(line, |(_, path)| path).trim();
-            let path = PathBuf::from(path.split(" (").next()?);
-            path.starts_with(&libraries).then_some(path)
+            let path = line.split_once(" => ")?.1.trim();
+            Some(PathBuf::from(path.split(" (").next()?))
         });
-        Ok(found.collect())
+        let (found, elsewhere): (Vec<_>, Vec<_>) = found.partition(|path| path.starts_with(&self.0));
+        // What a package outside the list has would only be missed by the guest: neither here, nor on this machine
+        // by chance.
+        if end.stderr.contains("cannot open shared object file") || !elsewhere.is_empty() {
+            let why = format!("{} {elsewhere:?} not of the packages", end.stderr);
+            return Err(step.failure(Command::new(&self.0).arg(program), &why));
+        }
+        Ok(found.into_iter().filter(|path| path.starts_with(&libraries)).collect())
     }
 
     /// Adds what every profile includes: the ABIs and the tunables.

@@ -20,6 +20,7 @@ mod counters;
 mod denials;
 mod faults;
 mod identity;
+mod image;
 mod kernel_log;
 mod kubernetes;
 mod machine;
@@ -91,6 +92,7 @@ fn play(report: &mut Report) -> Result<()> {
         }
         "denials" => denials::play(report),
         "authors" => authors::play(report),
+        "image" => image::play(report),
         "records" => records::play(report),
         _ => bail!("there is no scenario called {scenario}"),
     }
