@@ -70,7 +70,20 @@ fn commands(page: &str, heading: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::commands;
+    use std::fs;
+
+    use super::{HEADING, PAGE, commands};
+    use crate::place;
+
+    #[test]
+    fn the_page_tells_to_run_this_version() {
+        let page = fs::read_to_string(place::workspace().join(PAGE)).unwrap();
+        let commands = commands(&page, HEADING).unwrap();
+        let image = format!("localhost/aa-monitor:{}\n", env!("CARGO_PKG_VERSION"));
+        for part in ["podman load --input ", "podman run ", &image] {
+            assert!(commands.contains(part), "no {part:?} in\n{commands}");
+        }
+    }
 
     #[test]
     fn the_commands_are_those_of_the_section() {
