@@ -15,7 +15,7 @@ use aa_monitor_ebpf::{
 
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
-use crate::{EVENTS, SCRATCH, STAMPS, count, share, who};
+use crate::{EVENTS, SCRATCH, STAMPS, count, share, wake, who};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -272,7 +272,9 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     // SAFETY: `header` is followed by `strings`, of which `used` bytes are filled. aya's map is
     // `repr(transparent)` over the definition that the helper wants; its own `output` takes only sizes
     // known at compile time.
-    let failed = unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), header.cast(), len, 0) };
+    let failed = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), header.cast(), len, wake::flags())
+    };
     if failed != 0 {
         count(counter::RING_FULL);
         return 0;

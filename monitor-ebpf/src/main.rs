@@ -34,6 +34,7 @@ mod emit;
 mod read;
 mod share;
 mod silent;
+mod wake;
 mod who;
 
 use core::mem::MaybeUninit;

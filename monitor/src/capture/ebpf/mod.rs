@@ -8,6 +8,7 @@ mod pins;
 mod reader;
 mod ring;
 mod silent;
+mod wakeups;
 
 pub use load::{Attach, EbpfOptions, LoadError, try_out};
 pub use pins::{PinsError, detach};

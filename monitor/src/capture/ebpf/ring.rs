@@ -20,6 +20,7 @@ use super::load::{self, EbpfOptions, LoadError};
 use super::pins::PinnedRing;
 use super::reader::{Found, Reader};
 use super::silent;
+use super::wakeups::Wakeups;
 use crate::capture::receipts::Receipts;
 use crate::capture::{Batch, Outlet, Printed, Source};
 use crate::ledger::{Ledger, Loss};
@@ -30,6 +31,7 @@ pub struct Ebpf {
     object: Object,
     ring: Ring,
     before: Vec<Ring>,
+    wakeups: Wakeups,
     stamps: bool,
     log: bool,
     adopted: bool,
@@ -57,6 +59,7 @@ impl Ebpf {
         for (pin, map) in loaded.before {
             before.extend(take_over(pin, &map, printed, &released, ledger));
         }
+        let wakeups = Wakeups::of(&mut loaded.object).map_err(LoadError::Load)?;
         watch_skipped_runs(loaded.attached, ledger);
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         silent::watch(&mut loaded.object, options.silent, ledger).map_err(LoadError::Load)?;
@@ -66,6 +69,7 @@ impl Ebpf {
             object: loaded.object,
             ring,
             before,
+            wakeups,
             stamps: loaded.stamps,
             log: options.log,
             adopted: loaded.adopted,
@@ -92,7 +96,7 @@ impl Ebpf {
     /// Hands records over until `stop`, then those that are still in the ring. Programs that are not pinned
     /// are detached before that; those that are go on, and the next agent finds what they add.
     pub async fn run(self, to: Outlet, stop: CancellationToken) -> io::Result<()> {
-        let Self { mut object, mut ring, mut before, stamps: _, log, adopted: _, pinned } = self;
+        let Self { mut object, mut ring, mut before, mut wakeups, stamps: _, log, adopted: _, pinned } = self;
         let log_task = log.then(|| forward_log(&mut object)).flatten();
         let watched = sys::watch_readable(ring.map.try_clone()?)?;
         while !stop.is_cancelled() {
@@ -106,7 +110,8 @@ impl Ebpf {
                 tokio::task::yield_now().await;
                 continue;
             }
-            wait(&watched, &mut ring, &to, &stop).await?;
+            wakeups.looked(ring.taken, Instant::now())?;
+            wait(&watched, &mut wakeups, &mut ring, &to, &stop).await?;
         }
         if !pinned {
             attach::detach_events(&mut object);
@@ -125,16 +130,18 @@ impl Ebpf {
 /// Waits for a reason to look at the rings again.
 async fn wait(
     watched: &AsyncFd<OwnedFd>,
+    wakeups: &mut Wakeups,
     ring: &mut Ring,
     to: &Outlet,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     tokio::select! {
         // Cleared before the ring is read: what is added meanwhile makes it ready again.
-        ready = watched.readable() => ready?.clear_ready(),
+        ready = watched.readable(), if wakeups.are_on() => ready?.clear_ready(),
         // A record that is added while another is held wakes nobody (`bpf_ringbuf_commit` tells only a reader
         // that had caught up), so each release is followed by a look.
-        () = ring.released.notified() => {}
+        () = ring.released.notified(), if wakeups.are_on() => {}
+        () = wakeups.time_to_look() => {}
         () = to.asked() => {
             let at = Instant::now();
             if ring.drain(to, TURN).await? == Left::Nothing {
@@ -158,6 +165,8 @@ struct Ring {
     id: u32,
     map: OwnedFd,
     reader: Reader,
+    /// How many records were read.
+    taken: u64,
     receipts: Arc<Receipts>,
     /// A release has moved the consumer's position, of this ring or of another.
     released: Arc<Notify>,
@@ -180,7 +189,7 @@ impl Ring {
                 released.notify_one();
             }
         });
-        Ok(Self { id: info.id(), map: fd, reader, receipts, released, pin, behind: false })
+        Ok(Self { id: info.id(), map: fd, reader, taken: 0, receipts, released, pin, behind: false })
     }
 
     /// Hands over up to `batches` batches.
@@ -236,6 +245,7 @@ impl Ring {
                 Found::Nonsense => return Err(io::Error::other("the ring is broken: it holds no records")),
             }
         };
+        self.taken += batch.len() as u64;
         if !batch.is_empty() {
             batch.carry(self.receipts.issue(self.id, self.reader.next_position()));
             if left == Left::Nothing && self.pin.is_none() {

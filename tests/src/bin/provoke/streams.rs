@@ -18,6 +18,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("stream", "PREFIX MICROSECONDS", Two(stream)),
     ("storm", "PATH PROCESSESxTIMES", Two(storm)),
     ("paced", "PATH TIMESxMICROSECONDS", Two(paced)),
+    ("numbered", "PREFIX TIMESxMICROSECONDS", Two(numbered)),
 ];
 
 /// Made when a stream is to end.
@@ -28,11 +29,7 @@ fn stream(prefix: &str, pause: &str) -> nix::Result<()> {
     let pause = Duration::from_micros(pause.parse().map_err(|_| Errno::EINVAL)?);
     let mut count = 0_u64;
     while !Path::new(STOP).exists() {
-        let made = open(format!("{prefix}{count}").as_str(), OFlag::O_WRONLY | OFlag::O_CREAT, Mode::S_IRUSR)
-            .map(drop);
-        if made != Err(Errno::EACCES) {
-            return made.and(Err(Errno::EEXIST));
-        }
+        make(prefix, count)?;
         count += 1;
         thread::sleep(pause);
     }
@@ -68,6 +65,23 @@ fn paced(path: &str, spec: &str) -> nix::Result<()> {
         thread::sleep(Duration::from_micros(pause));
     }
     Err(Errno::EACCES)
+}
+
+/// The same so many times.
+fn numbered(prefix: &str, spec: &str) -> nix::Result<()> {
+    let (times, pause) = numbers(spec)?;
+    for number in 0..times {
+        make(prefix, number)?;
+        thread::sleep(Duration::from_micros(pause));
+    }
+    Err(Errno::EACCES)
+}
+
+/// Creates a numbered file, and fails unless that is refused.
+fn make(prefix: &str, number: u64) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
+    let made = open(format!("{prefix}{number}").as_str(), flags, Mode::S_IRUSR).map(drop);
+    if made == Err(Errno::EACCES) { Ok(()) } else { made.and(Err(Errno::EEXIST)) }
 }
 
 fn read(path: &str) -> nix::Result<()> {
