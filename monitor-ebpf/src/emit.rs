@@ -15,7 +15,8 @@ use aa_monitor_ebpf::{
 
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
-use crate::{EVENTS, SCRATCH, STAMPS, count, share, wake, who};
+use crate::tellers::SCRATCH;
+use crate::{EVENTS, STAMPS, count, share, wake, who};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;

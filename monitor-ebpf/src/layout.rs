@@ -181,6 +181,8 @@ layout! {
     kernfs_node_id = "kernfs_node.id",
     /// Effective credentials.
     task_cred = "task_struct.cred",
+    /// How often it gave up the CPU of its own accord.
+    task_nvcsw = "task_struct.nvcsw",
     /// `common_audit_data` inside of AppArmor's half, from 6.7.
     ad_common = "apparmor_audit_data.common",
     /// Granted permissions.

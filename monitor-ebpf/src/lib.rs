@@ -42,6 +42,8 @@ pub mod counter {
     pub const TARGETS_FULL: u32 = 8;
     /// Silent denials that found no room in the map of tallies.
     pub const TALLIES_FULL: u32 = 9;
+    /// Audit stamps for which the anchor was skipped, noted by a spare.
+    pub const STAMPS_RESCUED: u32 = 10;
     /// How many slots there are, with some to spare.
     pub const SLOTS: u32 = 32;
 }

@@ -85,6 +85,31 @@ impl Skipped {
     }
 }
 
+/// How often the kernel skipped a program, and how often a spare did what it was skipped for.
+#[derive(Debug, Default)]
+pub struct Runs {
+    skipped: Mutex<Skipped>,
+    rescued: AtomicU64,
+}
+
+impl Runs {
+    /// Takes over how often the kernel skipped the program.
+    pub fn set_skipped(&self, total: u64) {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).note(total, Instant::now());
+    }
+
+    /// Takes over how often a spare did what it was skipped for.
+    pub fn set_rescued(&self, total: u64) {
+        self.rescued.fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// How often nobody did it.
+    pub fn lost(&self) -> u64 {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
+        skipped.saturating_sub(self.rescued.load(Ordering::Relaxed))
+    }
+}
+
 /// What the kernel's audit says of itself, where it may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditStatus {
@@ -129,9 +154,9 @@ pub struct Ledger {
     losses: [AtomicU64; Loss::ALL.len()],
     /// What the programs saw.
     seen: AtomicU64,
-    /// How often the kernel skipped the program, and how often a spare told what it was skipped for.
-    skipped: Mutex<Skipped>,
-    rescued: AtomicU64,
+    /// Of the program that tells violations, and of the one that notes their stamps.
+    runs: Runs,
+    stamp_runs: Runs,
     hooks: Mutex<Vec<Hook>>,
     silent: Mutex<Option<SilentReader>>,
     refresh: Mutex<Vec<Refresh>>,
@@ -175,14 +200,14 @@ impl Ledger {
         self.seen.fetch_max(total, Ordering::Relaxed);
     }
 
-    /// Takes over how often the kernel skipped the program.
-    pub fn set_skipped(&self, total: u64) {
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).note(total, Instant::now());
+    /// Skipped runs of the program that tells violations.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
     }
 
-    /// Takes over how many of those violations a spare told.
-    pub fn set_rescued(&self, total: u64) {
-        self.rescued.fetch_max(total, Ordering::Relaxed);
+    /// Skipped runs of the program that notes audit stamps.
+    pub fn stamp_runs(&self) -> &Runs {
+        &self.stamp_runs
     }
 
     /// How many violations the programs saw, as far as the last [`Self::refresh`] told.
@@ -276,8 +301,7 @@ impl Ledger {
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
-        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner).settled;
-        self.set_lost(Loss::ProgramBusy, skipped.saturating_sub(self.rescued.load(Ordering::Relaxed)));
+        self.set_lost(Loss::ProgramBusy, self.runs.lost());
     }
 
     /// Counts an event that was read from a log at the start.

@@ -58,8 +58,8 @@ losses! {
     /// Counted, but the audit stream did not carry it although audit had built the record: the kernel's
     /// rate limit or backlog, or this agent's socket, dropped it.
     AuditMissed: (Source::Audit, "merge", "missed"),
-    /// Counted when eBPF told of it; the room for audit stamps was full, so that the audit stream's record
-    /// cannot be recognised as the same.
+    /// Counted when eBPF told of it; the room for audit stamps was full, or the kernel skipped the program that notes
+    /// them, so that the audit stream's record cannot be recognised as the same.
     StampsFull: (Source::Ebpf, "merge", "stamps_full"),
     /// Counted when eBPF told of it; the audit stream's record came when nobody waited for it any more.
     AuditLate: (Source::Audit, "merge", "late"),

@@ -107,7 +107,7 @@ pub(crate) const SUITES: &[Suite] = &[
     },
     Suite {
         name: "storm",
-        about: "8 processes in 4 containers raise 200000 violations as fast as they can, a fifth container 100 slowly: counted and named as lost add up, and the 100 are all there (on a kernel that preempts programs: but for those that are named as `program_busy`); auditd reads the same storm",
+        about: "8 processes in 4 containers raise 200000 violations as fast as they can, a fifth container 100 slowly: counted and named as lost add up, and the 100 are all there, each once and as its own; auditd reads the same storm",
         boots: &[Boot { name: "storm", scenario: "storm", source: "auto", kernel: "", limit: LONG }],
     },
     Suite {

@@ -18,12 +18,25 @@ pub(super) const TARGET_HOOKS: [&str; 3] =
 
 pub(super) const STAMP_ANCHOR: &str = "audit_pre_anchor";
 pub(super) const EVENT_ANCHOR: &str = "common_lsm_audit_anchor";
-/// The programs at [`EVENT_HOOK`], in the order in which they are attached (the latest runs first): each one's
-/// name, that of its pin, its slot and the program in the slot.
-pub(super) const EVENT_ANCHORS: [(&str, &str, u32, &str); 3] = [
-    ("common_lsm_audit_spare2", "event-spare2-link", 2, "common_lsm_audit_fexit2"),
-    ("common_lsm_audit_spare1", "event-spare1-link", 1, "common_lsm_audit_fexit1"),
-    (EVENT_ANCHOR, "event-link", 0, "common_lsm_audit_fexit"),
+/// The programs at [`STAMP_HOOK`], in the order in which they are attached (the latest runs first): each one's name
+/// and that of its pin.
+pub(super) const STAMP_ANCHORS: [(&str, &str); 4] = [
+    ("audit_pre_spare3", "stamp-spare3-link"),
+    ("audit_pre_spare2", "stamp-spare2-link"),
+    ("audit_pre_spare1", "stamp-spare1-link"),
+    (STAMP_ANCHOR, "stamp-link"),
+];
+/// The same at [`EVENT_HOOK`].
+pub(super) const EVENT_ANCHORS: [(&str, &str); 9] = [
+    ("common_lsm_audit_spare8", "event-spare8-link"),
+    ("common_lsm_audit_spare7", "event-spare7-link"),
+    ("common_lsm_audit_spare6", "event-spare6-link"),
+    ("common_lsm_audit_spare5", "event-spare5-link"),
+    ("common_lsm_audit_spare4", "event-spare4-link"),
+    ("common_lsm_audit_spare3", "event-spare3-link"),
+    ("common_lsm_audit_spare2", "event-spare2-link"),
+    ("common_lsm_audit_spare1", "event-spare1-link"),
+    (EVENT_ANCHOR, "event-link"),
 ];
 /// The same by kprobes: at its entry and at its return.
 const EVENT_KPROBES: [&str; 2] = ["common_lsm_audit_kprobe", "common_lsm_audit_kretprobe"];
@@ -34,17 +47,20 @@ type Way = (Attached, fn(&mut Object, &AyaBtf) -> Result<(), ProgramError>);
 pub(super) const STAMP_WAYS: [Way; 2] = [
     (Attached::Fentry, |object, btf| {
         set_stamp_slot(object, btf)?;
-        let anchor: &mut FEntry = program(object, STAMP_ANCHOR)?;
-        anchor.load(STAMP_HOOK, btf)?;
-        anchor.attach().map(drop)
+        for (name, _) in STAMP_ANCHORS {
+            let anchor: &mut FEntry = program(object, name)?;
+            anchor.load(STAMP_HOOK, btf)?;
+            anchor.attach()?;
+        }
+        Ok(())
     }),
     (Attached::Kprobe, |object, _| kprobe(object, "audit_pre_kprobe", STAMP_HOOK)),
 ];
 
 pub(super) const EVENT_WAYS: [Way; 2] = [
     (Attached::Fexit, |object, btf| {
-        set_event_slots(object, btf)?;
-        for (name, ..) in EVENT_ANCHORS {
+        set_event_slot(object, btf)?;
+        for (name, _) in EVENT_ANCHORS {
             let anchor: &mut FExit = program(object, name)?;
             anchor.load(EVENT_HOOK, btf)?;
             anchor.attach()?;
@@ -58,29 +74,25 @@ pub(super) const EVENT_WAYS: [Way; 2] = [
     }),
 ];
 
-/// Loads what the anchor at [`STAMP_HOOK`] goes on to.
+/// Loads what the anchors at [`STAMP_HOOK`] go on to.
 pub(super) fn set_stamp_slot(object: &mut Object, btf: &AyaBtf) -> Result<(), ProgramError> {
     let to: &mut FEntry = program(object, "audit_pre_fentry")?;
     to.load(STAMP_HOOK, btf)?;
     let to = to.fd()?.try_clone()?;
-    set_slot(object, "STAMP_SLOT", 0, &to)
+    set_slot(object, "STAMP_SLOT", &to)
 }
 
 /// Loads what the anchors at [`EVENT_HOOK`] go on to.
-pub(super) fn set_event_slots(object: &mut Object, btf: &AyaBtf) -> Result<(), ProgramError> {
-    let mut loaded = Vec::new();
-    for (_, _, slot, name) in EVENT_ANCHORS {
-        let to: &mut FExit = program(object, name)?;
-        to.load(EVENT_HOOK, btf)?;
-        loaded.push((slot, to.fd()?.try_clone()?));
-    }
-    // All that can fail is done: from one to the next, violations may be told to two rings, but never twice.
-    loaded.iter().try_for_each(|(slot, to)| set_slot(object, "EVENT_SLOT", *slot, to))
+pub(super) fn set_event_slot(object: &mut Object, btf: &AyaBtf) -> Result<(), ProgramError> {
+    let to: &mut FExit = program(object, "common_lsm_audit_fexit")?;
+    to.load(EVENT_HOOK, btf)?;
+    let to = to.fd()?.try_clone()?;
+    set_slot(object, "EVENT_SLOT", &to)
 }
 
-fn set_slot(object: &mut Object, map: &str, slot: u32, to: &ProgramFd) -> Result<(), ProgramError> {
+fn set_slot(object: &mut Object, map: &str, to: &ProgramFd) -> Result<(), ProgramError> {
     let map = object.map_mut(map).ok_or(ProgramError::NotLoaded)?;
-    ProgramArray::try_from(map)?.set(slot, to, 0)?;
+    ProgramArray::try_from(map)?.set(0, to, 0)?;
     Ok(())
 }
 
@@ -218,7 +230,7 @@ pub(super) fn identity_hooks(object: &mut Object, btf: &AyaBtf, attach: Attach) 
 /// Detaches what tells of violations, before what tells of their stamps: a violation without its stamp could not
 /// be recognised in the audit stream, nor in a log by the next agent, and would be counted twice.
 pub(super) fn detach_events(object: &mut Object) {
-    let names = EVENT_ANCHORS.iter().map(|(name, ..)| *name).chain(EVENT_KPROBES);
+    let names = EVENT_ANCHORS.iter().map(|(name, _)| *name).chain(EVENT_KPROBES);
     for name in names {
         let ended = match object.program_mut(name) {
             Some(Program::FExit(program)) => program.unload(),

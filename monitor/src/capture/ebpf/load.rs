@@ -13,8 +13,8 @@ use aya::{Btf as AyaBtf, Ebpf as Object, EbpfLoader, Endianness};
 use caps::Capability;
 
 use super::attach::{
-    EVENT_ANCHOR, EVENT_ANCHORS, EVENT_HOOK, EVENT_WAYS, STAMP_ANCHOR, STAMP_HOOK, STAMP_WAYS, TARGET_HOOKS,
-    hook, identity_hooks, program, set_event_slots, set_stamp_slot,
+    EVENT_ANCHOR, EVENT_ANCHORS, EVENT_HOOK, EVENT_WAYS, STAMP_ANCHOR, STAMP_ANCHORS, STAMP_HOOK, STAMP_WAYS,
+    TARGET_HOOKS, hook, identity_hooks, program, set_event_slot, set_stamp_slot,
 };
 use super::btf::{Btf, BtfError};
 use super::offsets::{self, OffsetError};
@@ -89,8 +89,10 @@ pub(super) struct Loaded {
     pub(super) hooks: Vec<Hook>,
     /// Whether records carry their audit stamp.
     pub(super) stamps: bool,
-    /// The programs that are attached, whose skipped runs the kernel counts.
-    pub(super) attached: Vec<OwnedFd>,
+    /// The first programs at the two functions, of which the kernel counts how often it skipped them; none where
+    /// kprobes do.
+    pub(super) event_anchors: Vec<OwnedFd>,
+    pub(super) stamp_anchors: Vec<OwnedFd>,
     /// When pinned: the rings of agents before, to which nothing is added any more.
     pub(super) before: Vec<(PinnedRing, MapData)>,
     /// Whether the programs were attached before this agent came.
@@ -220,14 +222,23 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
         return Err(refused(event_hook.reason));
     }
     let stamps = stamp_hook.attached != Attached::No;
-    let attached = object
-        .programs()
-        .filter(|(name, _)| *name == EVENT_ANCHOR)
-        .filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok())
-        .collect();
+    let anchors = |anchor| {
+        let programs = object.programs().filter(|(name, _)| *name == anchor);
+        programs.filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok()).collect()
+    };
+    let (event_anchors, stamp_anchors) = (anchors(EVENT_ANCHOR), anchors(STAMP_ANCHOR));
     hooks.extend([stamp_hook, event_hook]);
     hooks.extend(silent::attach(&mut object, btf, &kernel.silent));
-    Ok(Loaded { object, hooks, stamps, attached, before: Vec::new(), adopted: false, pinned: false })
+    Ok(Loaded {
+        object,
+        hooks,
+        stamps,
+        event_anchors,
+        stamp_anchors,
+        before: Vec::new(),
+        adopted: false,
+        pinned: false,
+    })
 }
 
 /// The programs behind anchors that stay attached, in this agent's stead and in the next one's.
@@ -261,42 +272,50 @@ fn pinned_with(
     let btf = &kernel.functions()?;
     let mut hooks = identity_hooks(&mut object, btf, options.attach);
     set_stamp_slot(&mut object, btf).context("loading the program for audit_pre")?;
-    set_event_slots(&mut object, btf).context("loading the programs for common_lsm_audit")?;
+    set_event_slot(&mut object, btf).context("loading the program for common_lsm_audit")?;
 
     // The slots are set: an anchor that is attached from now on leads somewhere.
-    let stamp_link = pins.path("stamp-link");
-    let adopted = stamp_link.exists() && EVENT_ANCHORS.iter().all(|(_, link, ..)| pins.path(link).exists());
-    if !stamp_link.exists() {
-        let anchor: &mut FEntry = program(&mut object, STAMP_ANCHOR)?;
-        anchor.load(STAMP_HOOK, btf).context("loading the anchor at audit_pre")?;
-        let link = anchor.attach().context("attaching to audit_pre")?;
-        let link: FdLink = anchor.take_link(link)?.into();
-        link.pin(&stamp_link)?;
-    }
-    let anchor_pin = pins.path("event-anchor");
-    if !adopted {
-        // All of them, in their order: half of a set is the work of an agent that was killed.
-        for (_, link, ..) in EVENT_ANCHORS {
-            let _absent = fs::remove_file(pins.path(link));
-        }
-        for (name, link, ..) in EVENT_ANCHORS {
-            let anchor: &mut FExit = program(&mut object, name)?;
-            anchor.load(EVENT_HOOK, btf).with_context(|| format!("loading {name}"))?;
-            if name == EVENT_ANCHOR {
-                let _absent = fs::remove_file(&anchor_pin);
-                anchor.pin(&anchor_pin)?;
+    let there = |anchors: &[(&str, &str)]| anchors.iter().all(|(_, link)| pins.path(link).exists());
+    let (stamps, events) = (there(&STAMP_ANCHORS), there(&EVENT_ANCHORS));
+    let (stamp_anchor, event_anchor) = (pins.path("stamp-anchor"), pins.path("event-anchor"));
+    // All of them, in their order: half of a set is the work of an agent that was killed.
+    if !stamps {
+        remove(pins, &STAMP_ANCHORS);
+        for (name, link) in STAMP_ANCHORS {
+            let anchor: &mut FEntry = program(&mut object, name)?;
+            anchor.load(STAMP_HOOK, btf).with_context(|| format!("loading {name}"))?;
+            if name == STAMP_ANCHOR {
+                let _absent = fs::remove_file(&stamp_anchor);
+                anchor.pin(&stamp_anchor)?;
             }
             let id = anchor.attach().with_context(|| format!("attaching {name}"))?;
             let attached: FdLink = anchor.take_link(id)?.into();
             attached.pin(pins.path(link))?;
         }
     }
-    let anchor = sys::open_pin(&anchor_pin).context("opening the anchor")?;
+    if !events {
+        remove(pins, &EVENT_ANCHORS);
+        for (name, link) in EVENT_ANCHORS {
+            let anchor: &mut FExit = program(&mut object, name)?;
+            anchor.load(EVENT_HOOK, btf).with_context(|| format!("loading {name}"))?;
+            if name == EVENT_ANCHOR {
+                let _absent = fs::remove_file(&event_anchor);
+                anchor.pin(&event_anchor)?;
+            }
+            let id = anchor.attach().with_context(|| format!("attaching {name}"))?;
+            let attached: FdLink = anchor.take_link(id)?.into();
+            attached.pin(pins.path(link))?;
+        }
+    }
+    let adopted = stamps && events;
+    let stamp_anchor = sys::open_pin(&stamp_anchor).context("opening the anchor of stamps")?;
+    let event_anchor = sys::open_pin(&event_anchor).context("opening the anchor of violations")?;
     let hook = |function, attached| Hook { function, attached, reason: String::new() };
     hooks.extend([hook(STAMP_HOOK, Attached::Fentry), hook(EVENT_HOOK, Attached::Fexit)]);
     hooks.extend(silent::attach(&mut object, btf, &kernel.silent));
     Ok(Loaded {
-        attached: vec![anchor],
+        event_anchors: vec![event_anchor],
+        stamp_anchors: vec![stamp_anchor],
         object,
         hooks,
         stamps: true,
@@ -306,10 +325,16 @@ fn pinned_with(
     })
 }
 
+fn remove(pins: &Pins, anchors: &[(&str, &str)]) {
+    for (_, link) in anchors {
+        let _absent = fs::remove_file(pins.path(link));
+    }
+}
+
 /// The rings that agents before have pinned. One whose records this agent cannot read is said and removed.
 fn rings_before(pins: &Pins) -> Vec<(PinnedRing, MapData)> {
     let mut rings = Vec::new();
-    for ring in pins.rings() {
+    for ring in pins.rings_of_others().into_iter().chain(pins.rings()) {
         match MapData::from_pin(&ring.path) {
             Ok(map) => rings.push((ring, map)),
             Err(error) => tracing::warn!("{}: {error}", ring.path.display()),

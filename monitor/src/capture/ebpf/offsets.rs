@@ -6,7 +6,7 @@ use super::btf::Btf;
 use crate::node::Hierarchy;
 
 /// Members without which there is no event worth sending. Either of the two label members will do.
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 9] = [
     "common_audit_data.type",
     "common_audit_data.apparmor_audit_data",
     "apparmor_audit_data.type",
@@ -15,6 +15,7 @@ const NEEDED: [&str; 8] = [
     "aa_label.vec",
     "aa_profile.base.hname",
     "sk_buff.data",
+    "task_struct.nvcsw",
 ];
 
 /// Why this kernel's structures cannot be read.

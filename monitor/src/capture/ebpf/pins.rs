@@ -1,10 +1,10 @@
 //! What outlives the agent, in the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/aa-monitor/v1/
+//! /sys/fs/bpf/aa-monitor/v2/
 //!   stamp-link, event-link        the anchors, attached for good: nothing is missed while no agent runs
-//!   event-spare1-link and so on   the spares behind the second
-//!   event-anchor                  its program, of which the kernel tells how often it was skipped
+//!   stamp-spare1-link and so on   the spares behind them
+//!   stamp-anchor, event-anchor    their programs, of which the kernel tells how often they were skipped
 //!   stamp-slot, event-slot        the programs that they go on to
 //!   stamps, told, counters        shared by all of them
 //!   ring-7-w1                     where the latest agent's programs write; its number and wire version
@@ -24,7 +24,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use aa_monitor_ebpf::WIRE_VERSION;
 
 /// Changes with the anchors, the slots, and the maps that all agents share.
-const FOLDER: &str = "v1";
+const FOLDER: &str = "v2";
 /// Only root may take records from the rings.
 const MODE: u32 = 0o700;
 
@@ -59,6 +59,8 @@ pub(super) struct Pins {
 pub(super) struct PinnedRing {
     pub(super) number: u64,
     pub(super) wire: u16,
+    /// Pinned by an agent with another layout.
+    pub(super) foreign: bool,
     pub(super) path: PathBuf,
 }
 
@@ -80,6 +82,13 @@ impl Pins {
         self.folder.join(name)
     }
 
+    /// The rings of agents before with another layout, which may go on with theirs until that is removed.
+    pub(super) fn rings_of_others(&self) -> Vec<PinnedRing> {
+        let others = entries(&self.top).filter(|path| *path != self.folder);
+        let rings = others.flat_map(|folder| entries(&folder).collect::<Vec<_>>());
+        rings.filter_map(|path| Some(PinnedRing { foreign: true, ..ring_of(&path)? })).collect()
+    }
+
     /// The rings of agents before, oldest first.
     pub(super) fn rings(&self) -> Vec<PinnedRing> {
         let mut rings: Vec<PinnedRing> = entries(&self.folder).filter_map(|path| ring_of(&path)).collect();
@@ -93,8 +102,8 @@ impl Pins {
         self.folder.join(format!("ring-{number}-w{WIRE_VERSION}"))
     }
 
-    /// Removes what another version of the layout left, which this one cannot use: its programs are detached,
-    /// and what they had to tell is lost. Says what.
+    /// Removes what another version of the layout left, which this one cannot use: its programs are detached. Says
+    /// what.
     pub(super) fn remove_others(&self) -> Vec<PathBuf> {
         let mut others: Vec<_> = entries(&self.top).filter(|path| *path != self.folder).collect();
         others.retain(|path| path.is_dir() && fs::remove_dir_all(path).is_ok());
@@ -122,7 +131,8 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 fn ring_of(path: &Path) -> Option<PinnedRing> {
     let (number, wire) = path.file_name()?.to_str()?.strip_prefix("ring-")?.split_once("-w")?;
-    Some(PinnedRing { number: number.parse().ok()?, wire: wire.parse().ok()?, path: path.to_owned() })
+    let (number, wire) = (number.parse().ok()?, wire.parse().ok()?);
+    Some(PinnedRing { number, wire, foreign: false, path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -153,7 +163,11 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let pins = pins(top.path());
         fs::write(pins.path("stamps"), "").unwrap();
+        fs::write(pins.path("ring-2-w1"), "").unwrap();
         fs::create_dir(top.path().join("v0")).unwrap();
+        fs::write(top.path().join("v0/ring-7-w1"), "").unwrap();
+        let theirs: Vec<_> = pins.rings_of_others().iter().map(|ring| (ring.number, ring.foreign)).collect();
+        assert_eq!(theirs, [(7, true)]);
         assert_eq!(pins.remove_others(), [top.path().join("v0")]);
         assert!(pins.path("stamps").exists());
         assert!(detach(top.path()).unwrap());

@@ -60,7 +60,7 @@ impl Ebpf {
             before.extend(take_over(pin, &map, printed, &released, ledger));
         }
         let wakeups = Wakeups::of(&mut loaded.object).map_err(LoadError::Load)?;
-        watch_skipped_runs(loaded.attached, ledger);
+        watch_skipped_runs(loaded.event_anchors, loaded.stamp_anchors, ledger);
         watch_counters(&mut loaded.object, ledger).map_err(LoadError::Load)?;
         silent::watch(&mut loaded.object, options.silent, ledger).map_err(LoadError::Load)?;
         ledger.set_hooks(loaded.hooks);
@@ -264,7 +264,9 @@ impl Ring {
         {
             return false;
         }
-        if let Err(error) = std::fs::remove_file(pin) {
+        if let Err(error) = std::fs::remove_file(pin)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!("{}: {error}", pin.display());
         }
         tracing::info!(ring = %pin.display(), "what the agent before left is counted");
@@ -275,7 +277,7 @@ impl Ring {
 /// Opens the ring of an agent before. One that it had printed to its end, and one that cannot be understood,
 /// is told off and removed.
 fn take_over(
-    PinnedRing { number, wire, path }: PinnedRing,
+    PinnedRing { number, wire, foreign, path }: PinnedRing,
     map: &MapData,
     printed: Option<Printed>,
     released: &Arc<Notify>,
@@ -295,10 +297,12 @@ fn take_over(
         ring.reader.consumer().release(printed.position);
         tracing::info!("the agent before had printed more than it could note; that is not printed again");
     }
-    if wire != WIRE_VERSION {
+    // What programs of another layout told until they were detached, the audit stream may have told of too, and this
+    // agent does not know since when.
+    if wire != WIRE_VERSION || foreign {
         let mut lost = 0;
         while let Ok((batch, left)) = ring.fill() {
-            lost += batch.len() as u64;
+            lost += batch.len() as u64 - batch.asides();
             if left == Left::Nothing {
                 break;
             }
@@ -306,7 +310,8 @@ fn take_over(
         ledger.lose(Loss::WireVersion, lost);
         tracing::warn!(
             lost,
-            "the agent before wrote version {wire} of the records, this one reads version {WIRE_VERSION}"
+            "the agent before wrote version {wire} of the records{}, this one reads version {WIRE_VERSION}",
+            if foreign { " and pinned them elsewhere" } else { "" }
         );
         ring.retire();
         return None;
@@ -326,13 +331,14 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
             (counter::OVER_SHARE, Loss::OverShare),
             (counter::UNREADABLE, Loss::Unreadable),
             (counter::UNHEARD, Loss::Unheard),
-            (counter::STAMPS_FULL, Loss::StampsFull),
             (counter::TALLIES_FULL, Loss::TalliesFull),
         ] {
             ledger.set_lost(loss, read(slot));
         }
         ledger.set_seen(read(counter::SEEN));
-        ledger.set_rescued(read(counter::RESCUED));
+        ledger.runs().set_rescued(read(counter::RESCUED));
+        ledger.stamp_runs().set_rescued(read(counter::STAMPS_RESCUED));
+        ledger.set_lost(Loss::StampsFull, read(counter::STAMPS_FULL) + ledger.stamp_runs().lost());
         ledger.identity().set_missed_in_kernel(read(counter::CGROUPS_LOST));
         ledger.identity().set_targets_missed(read(counter::TARGETS_FULL));
     }));
@@ -341,9 +347,10 @@ fn watch_counters(object: &mut Object, ledger: &Ledger) -> anyhow::Result<()> {
 
 /// Has the runs read that the kernel skipped because the program was already running on that CPU: the
 /// program's fdinfo tells (`recursion_misses`, from 5.12).
-fn watch_skipped_runs(programs: Vec<OwnedFd>, ledger: &Ledger) {
+fn watch_skipped_runs(events: Vec<OwnedFd>, stamps: Vec<OwnedFd>, ledger: &Ledger) {
     ledger.on_refresh(Box::new(move |ledger| {
-        ledger.set_skipped(programs.iter().filter_map(skipped_runs).sum());
+        ledger.runs().set_skipped(events.iter().filter_map(skipped_runs).sum());
+        ledger.stamp_runs().set_skipped(stamps.iter().filter_map(skipped_runs).sum());
     }));
 }
 

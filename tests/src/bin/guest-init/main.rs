@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     if let Err(error) = play(&mut report) {
         report.check("guest", Err(error));
+        agent::Agent::say_log();
     }
     report.verdict();
     power_off();
