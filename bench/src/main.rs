@@ -7,6 +7,7 @@
 //! aa-monitor-bench replay FILE                 how long counting all of them takes, file and all
 //! aa-monitor-bench pipeline WAY N RECORDED..   how long an agent's pipeline takes for so many violations
 //! aa-monitor-bench scrape N                    how long so many scrapes of all series take
+//! aa-monitor-bench count WORKLOAD ..           a workload whose instructions callgrind counts
 //! ```
 //!
 //! `tell` and `time` are also what the program around libapparmor's parser (libapparmor.c) does, with the
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 
 mod allocations;
+mod counted;
 mod dice;
 mod mix;
 mod pipeline;
@@ -41,7 +43,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[&str]) -> Result<()> {
-    let read = |path: &str| fs::read(path).with_context(|| format!("reading {path}"));
     match arguments {
         ["make", records, out, corpus @ ..] => {
             let corpus = corpus.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
@@ -52,16 +53,24 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["time", file] => time::all(&read(file)?),
         ["replay", file] => replay::all(file),
         ["pipeline", way, violations, recorded @ ..] => {
-            let text = |path: &&str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-            let recorded = recorded.iter().map(text).collect::<Result<Vec<_>>>()?;
-            pipeline::run(pipeline::Way::named(way)?, number(violations)?, &recorded)
+            pipeline::run(pipeline::Way::named(way)?, number(violations)?, &texts(recorded)?)
         }
         ["scrape", scrapes] => scrape::run(number(scrapes)?),
+        ["count", workload @ ..] => counted::run(workload),
         _ => bail!(
             "usage: aa-monitor-bench make RECORDS OUT CORPUS.. | tell FILE | time FILE | replay FILE | \
-             pipeline WAY VIOLATIONS RECORDED.. | scrape TIMES"
+             pipeline WAY VIOLATIONS RECORDED.. | scrape TIMES | count WORKLOAD .."
         ),
     }
+}
+
+fn read(path: &str) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {path}"))
+}
+
+fn texts(paths: &[&str]) -> Result<Vec<String>> {
+    let text = |path: &&str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
+    paths.iter().map(text).collect()
 }
 
 fn number(text: &str) -> Result<u64> {

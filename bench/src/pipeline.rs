@@ -20,6 +20,7 @@ use aa_monitor::pipeline::Pipeline;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::allocations;
+use crate::counted::under_callgrind;
 use crate::time::now;
 use crate::traffic::{self, Traffic};
 
@@ -96,6 +97,31 @@ pub(crate) fn run(way: Way, violations: u64, recorded: &[String]) -> Result<()> 
     })
 }
 
+/// Sends so many violations through the pipeline, for callgrind.
+pub(crate) fn count(way: Way, violations: u64, recorded: &[String]) -> Result<()> {
+    let mut traffic = Traffic::of(recorded)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (agent, metrics) = runtime.block_on(async { Agent::start(way) })?;
+    runtime.block_on(agent.send(&mut traffic, WARM_UP))?;
+    let mut left = violations;
+    while left > 0 {
+        let mut burst = burst(&mut traffic, &mut left)?;
+        under_callgrind(&mut || runtime.block_on(agent.drain(std::mem::take(&mut burst))));
+    }
+    agent.check(&metrics, WARM_UP + violations)
+}
+
+/// Batches of both sources, with so many violations at most.
+fn burst(traffic: &mut Traffic, left: &mut u64) -> Result<Vec<(Batch, Batch)>> {
+    let mut burst = Vec::new();
+    while burst.len() < BURST && *left > 0 {
+        let (ring, audit) = traffic.next(*left)?;
+        *left -= ring.len() as u64;
+        burst.push((ring, audit));
+    }
+    Ok(burst)
+}
+
 impl Agent {
     /// Starts the pipeline of a node with two hundred pods.
     fn start(way: Way) -> Result<(Self, Arc<Metrics>)> {
@@ -133,12 +159,7 @@ impl Agent {
         let (mut left, mut spent, mut apart) = (violations, Duration::ZERO, 0);
         while left > 0 {
             let asked = allocations::asked();
-            let mut burst = Vec::new();
-            while burst.len() < BURST && left > 0 {
-                let (ring, audit) = traffic.next(left)?;
-                left -= ring.len() as u64;
-                burst.push((ring, audit));
-            }
+            let burst = burst(traffic, &mut left)?;
             apart += allocations::asked() - asked;
             let start = now()?;
             self.drain(burst).await;

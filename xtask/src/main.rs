@@ -8,6 +8,7 @@ mod bench;
 mod deploy;
 mod dist;
 mod fuzz;
+mod guard;
 mod lab;
 mod observe;
 mod pictures;
@@ -28,6 +29,7 @@ enum Task {
     Deploy(deploy::Arguments),
     Dist(dist::Arguments),
     Fuzz(fuzz::Arguments),
+    Guard(guard::Arguments),
     Pictures(pictures::Arguments),
     /// Brings what building, the lab and the checks need; the other tasks call it themselves.
     Setup,
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Guard(arguments) => guard::run(&arguments),
         Task::Pictures(arguments) => pictures::run(&arguments),
         Task::Setup => setup::run(),
         Task::Suggestions => suggestions::run(),

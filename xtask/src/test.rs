@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::bench::page;
 use crate::deploy;
 use crate::fuzz;
+use crate::guard;
 use crate::lab::rig;
 use crate::lab::suite::{self, SUITES};
 use crate::lab::{kernel, live, matrix, sre};
@@ -26,9 +27,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all: bool,
 }
-
-/// The series that every change is tried on: the oldest and the newest.
-const USUAL: [&str; 2] = ["6.1", "7.3"];
 
 /// Runs every step, also after one that failed; true when all held.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
@@ -67,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     step("docs/performance.md has every goal", &mut page::check);
     step("apparmor_parser on what is suggested", &mut suggestions::play);
     step("fuzz: a minute a target", &mut fuzz::smoke);
+    step("instructions, against bench/baseline.toml", &mut guard::check);
     if arguments.all {
         step("documentation", &mut documentation);
         step("build without eBPF", &mut || {
@@ -74,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             cargo("build without eBPF", &flags, "mind the feature `ebpf`")
         });
     }
-    let kernels: &[&str] = if arguments.all { &kernel::SERIES } else { &USUAL };
+    let kernels: &[&str] = if arguments.all { &kernel::SERIES } else { &kernel::USUAL };
     for kernel in kernels {
         for suite in SUITES.iter().filter(|suite| arguments.all || usual(suite.name, kernel)) {
             step(&format!("lab: {} on {kernel}", suite.name), &mut || {

@@ -1,10 +1,11 @@
 //! `cargo xtask vm`: boots kernels and plays suites in them.
 
 use std::ops::AddAssign;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use aa_monitor_tests::contract::Line;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::lab::console::Outcome;
 use crate::lab::kernel::SERIES;
@@ -12,7 +13,7 @@ use crate::lab::matrix::{self, Matrix};
 use crate::lab::qemu::Stop;
 use crate::lab::rig::{Reach, Rig};
 use crate::lab::sre;
-use crate::lab::suite::{self, SRE, SUITES, Suite};
+use crate::lab::suite::{self, Boot, SRE, SUITES, Suite};
 use crate::setup;
 
 /// Boots kernels in QEMU and plays suites of checks in them.
@@ -126,6 +127,21 @@ pub(crate) fn play(kernel: &str, suite: Suite, tell: Tell) -> Result<Tally> {
         tally += part;
     }
     Ok(tally)
+}
+
+/// Plays one boot for the files that it leaves behind, and says in which folder they are. A check that fails is an error.
+pub(crate) fn files(rig: &Rig, boot: &Boot) -> Result<PathBuf> {
+    let label = rig.label(boot);
+    println!("  {label}: booting (limit {} s)", boot.limit.as_secs());
+    let outcome = rig.boot(boot, &Reach::alone(boot), &Stop::default(), &mut |text, line| {
+        say(&label, text, line, Tell::Failures);
+        Ok(())
+    })?;
+    let folder = rig.logs(boot);
+    match outcome {
+        Outcome::Finished { failed: 0, .. } => Ok(folder),
+        outcome => bail!("{label}: {outcome:?}; the console is in {}", folder.display()),
+    }
 }
 
 /// Says what of a boot's console concerns the reader.

@@ -13,6 +13,9 @@ use crate::step;
 /// The series that the lab is tried with.
 pub(crate) const SERIES: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
 
+/// Those that every change is tried on: the oldest and the newest.
+pub(crate) const USUAL: [&str; 2] = ["6.1", "7.3"];
+
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {

@@ -39,6 +39,11 @@ impl Rig {
         Ok(Self { kernel, image })
     }
 
+    /// The kernel's release, as `uname -r` says it.
+    pub(crate) fn release(&self) -> String {
+        self.kernel.release()
+    }
+
     /// How lines call a boot of this kernel.
     pub(crate) fn label(&self, boot: &Boot) -> String {
         format!("{} {} {}", self.kernel.name, boot.scenario, boot.name)

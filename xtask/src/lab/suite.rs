@@ -87,6 +87,10 @@ pub(crate) const COST: Boot =
 /// How soon an agent is there, and what that takes.
 const START: Boot = Boot { name: "start", scenario: "start", source: "auto", kernel: "", limit: LIMIT };
 
+/// What `cargo xtask guard` reads of the programs that the kernel has verified.
+pub(crate) const PROGRAMS: Boot =
+    Boot { name: "verified", scenario: "programs", source: "auto", kernel: "", limit: LIMIT };
+
 /// All suites.
 pub(crate) const SUITES: &[Suite] = &[
     Suite {

@@ -32,10 +32,16 @@ pub(crate) fn fuzz() -> Result<()> {
     packages::bring(&packages::FUZZ)
 }
 
+/// What the guard counts with beside the lab.
+pub(crate) fn guard() -> Result<()> {
+    packages::bring(&packages::GUARD)?;
+    lab()
+}
+
 /// Everything.
 pub(crate) fn all() -> Result<()> {
     crates::bring()?;
-    lab()?;
+    guard()?;
     fuzz()?;
     CARGO_DENY.bring()?;
     promtool()?;

@@ -21,6 +21,9 @@ pub(crate) const LAB: [Package; 4] = [
 /// libFuzzer is C++, and is built by whatever `c++` is.
 pub(crate) const FUZZ: [Package; 1] = [("g++", "c++")];
 
+/// callgrind counts instructions.
+pub(crate) const GUARD: [Package; 1] = [("valgrind", "valgrind")];
+
 /// Installs what is missing.
 pub(crate) fn bring(packages: &[Package]) -> Result<()> {
     let missing: Vec<_> = packages.iter().filter(|(_, sign)| !present(sign)).map(|(name, _)| *name).collect();

@@ -159,8 +159,21 @@ pub(super) fn load(options: &EbpfOptions) -> Result<Loaded, LoadError> {
     {
         tracing::warn!("cannot tell when the programs of the agent before are done: {error}");
     }
+    tell_programs(&loaded.object);
     sys::trim_heap();
     Ok(Loaded { before, ..loaded })
+}
+
+/// Tells what verifying each program took: it differs from kernel to kernel, and there is a limit to it.
+fn tell_programs(object: &Object) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for (program, its) in object.programs() {
+        // One that this agent has not loaded has none.
+        let Ok(info) = its.info() else { continue };
+        tracing::debug!(program, instructions = info.verified_instruction_count(), "verified by the kernel");
+    }
 }
 
 /// What has to be known of the running kernel.

@@ -257,6 +257,12 @@ impl Agent {
         Ok(())
     }
 
+    /// The lines with this part that the agents so far have said.
+    pub(crate) fn said(part: &str) -> Result<Vec<String>> {
+        let log = std::fs::read_to_string(LOG).with_context(|| format!("reading {LOG}"))?;
+        Ok(log.lines().filter(|line| line.contains(part)).map(str::to_owned).collect())
+    }
+
     /// Hands what the agent said to the host.
     pub(crate) fn say_log() {
         keep("agent.log", &std::fs::read_to_string(LOG).unwrap_or_default());

@@ -26,6 +26,7 @@ mod kubernetes;
 mod machine;
 mod memory;
 mod oci;
+mod programs;
 mod records;
 mod recover;
 mod restart;
@@ -73,6 +74,7 @@ fn play(report: &mut Report) -> Result<()> {
         "start" => start::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
+        "programs" => programs::play(report),
         "identity" => {
             if parameter(contract::CGROUPS) == Some("v1") {
                 machine::mount_cgroup_v1()?;
