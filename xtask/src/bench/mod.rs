@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 mod compare;
 mod figure;
+mod guest;
 mod libapparmor;
 pub(crate) mod log;
 mod measure;

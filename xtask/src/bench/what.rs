@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory as _, Parser};
 
 use super::figure::{Figure, Goal};
-use super::{parse, peers, pipeline, replay, scrape, size, vm};
+use super::{guest, parse, peers, pipeline, replay, scrape, size, vm};
 
 /// One part.
 #[derive(Debug, clap::Subcommand)]
@@ -16,6 +16,7 @@ pub(crate) enum What {
     Size(size::Arguments),
     Peers(peers::Arguments),
     Vm(vm::Arguments),
+    Guest(guest::Arguments),
 }
 
 /// A part by its name, with all its arguments at their defaults.
@@ -55,6 +56,7 @@ impl What {
             Self::Size(_) => size::GOALS,
             Self::Peers(_) => peers::GOALS,
             Self::Vm(_) => vm::GOALS,
+            Self::Guest(_) => guest::GOALS,
         }
     }
 
@@ -68,6 +70,7 @@ impl What {
             Self::Size(arguments) => size::measure(arguments),
             Self::Peers(arguments) => peers::measure(arguments),
             Self::Vm(arguments) => vm::measure(arguments),
+            Self::Guest(arguments) => guest::measure(arguments),
         }
     }
 }

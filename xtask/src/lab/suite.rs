@@ -25,7 +25,7 @@ pub(crate) struct Boot {
 impl Boot {
     /// Whether the machine's clock counts instructions instead of time.
     pub(crate) fn counting(&self) -> bool {
-        [COST.scenario, START.scenario].contains(&self.scenario)
+        [COST, START, IDLE, CROWD, BURST].iter().any(|boot| boot.scenario == self.scenario)
     }
 
     /// What the kernel command line says to the guest.
@@ -85,7 +85,20 @@ pub(crate) const COST: Boot =
     Boot { name: "cost", scenario: "cost", source: "none", kernel: "", limit: Duration::from_secs(600) };
 
 /// How soon an agent is there, and what that takes.
-const START: Boot = Boot { name: "start", scenario: "start", source: "auto", kernel: "", limit: LIMIT };
+pub(crate) const START: Boot =
+    Boot { name: "start", scenario: "start", source: "auto", kernel: "", limit: LIMIT };
+
+/// What it holds at rest, and how long a denial takes into its counter.
+pub(crate) const IDLE: Boot =
+    Boot { name: "idle", scenario: "idle", source: "auto", kernel: "", limit: LONG };
+
+/// What it holds among many pods.
+pub(crate) const CROWD: Boot =
+    Boot { name: "crowd", scenario: "crowd", source: "auto", kernel: "", limit: Duration::from_secs(900) };
+
+/// What it takes of a storm.
+pub(crate) const BURST: Boot =
+    Boot { name: "burst", scenario: "burst", source: "auto", kernel: "", limit: LONG };
 
 /// What `cargo xtask guard` reads of the programs that the kernel has verified.
 pub(crate) const PROGRAMS: Boot =

@@ -152,20 +152,26 @@ impl Agent {
 
     /// Starts this program as the agent, with these arguments too. Several agents in turn share one log.
     pub(crate) fn start_as(program: &str, source: &str, arguments: &[&str]) -> Result<Self> {
-        Self::spawn(program, EVENTS, source, arguments)
+        Self::spawn(program, Some(EVENTS), source, arguments)
     }
 
     /// Starts the agent with JSON events in another file.
     pub(crate) fn start_printing_to(events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
-        Self::spawn("/bin/aa-monitor", events, source, arguments)
+        Self::spawn("/bin/aa-monitor", Some(events), source, arguments)
     }
 
-    fn spawn(program: &str, events: &str, source: &str, arguments: &[&str]) -> Result<Self> {
+    /// Starts the agent without any output of events, as it is by default.
+    pub(crate) fn start_without_output(source: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn("/bin/aa-monitor", None, source, arguments)
+    }
+
+    fn spawn(program: &str, events: Option<&str>, source: &str, arguments: &[&str]) -> Result<Self> {
+        let output = events.map(|file| ["--output", "json", "--output-file", file]);
         let log = File::options().append(true).create(true).open(LOG);
         let log = log.with_context(|| format!("opening {LOG}"))?;
         let child = Command::new(program)
             .args(["run", "--listen", &format!("0.0.0.0:{PORT}"), "--source", source])
-            .args(["--output", "json", "--output-file", events])
+            .args(output.iter().flatten())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -12,14 +12,18 @@ mod agree;
 mod auditd;
 mod authors;
 mod bundle;
+mod burst;
 mod confined;
 mod console;
 mod containers;
 mod cost;
 mod counters;
+mod crowd;
 mod denials;
 mod faults;
+mod figures;
 mod identity;
+mod idle;
 mod image;
 mod kernel_log;
 mod kubernetes;
@@ -74,6 +78,9 @@ fn play(report: &mut Report) -> Result<()> {
         "start" => start::play(report),
         "workload" => workload::play(parameter(contract::COLUMNS)),
         "cost" => cost::play(report),
+        "idle" => idle::play(report),
+        "crowd" => crowd::play(report),
+        "burst" => burst::play(report),
         "programs" => programs::play(report),
         "identity" => {
             if parameter(contract::CGROUPS) == Some("v1") {

@@ -17,6 +17,7 @@ use crate::agent::{self, Agent, keep};
 use crate::confined;
 use crate::console::{Report, say};
 use crate::counters::settle;
+use crate::figures::tell;
 use crate::memory::{self, Memory};
 use crate::restart::{PREFIXES, stop, stream};
 
@@ -67,6 +68,9 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     }
     let (any_ms, seen_ms) = (any.as_millis(), seen.as_millis());
     say(&Line::Summary(format!("first violation {any_ms} ms after exec, first that eBPF saw {seen_ms} ms")));
+    tell("first-ms", any.as_secs_f64() * 1e3);
+    tell("first-ebpf-ms", seen.as_secs_f64() * 1e3);
+    tell("start-peak-kib", started.peak as f64);
     let [half, most] = [0.5, 0.99].map(|share| latency.within(share));
     say(&Line::Summary(format!("from denial to counter: half within {half} s, 99 % within {most} s")));
 
