@@ -26,9 +26,10 @@ any other program against ours, on the same log.
 
 **How.** Each figure is the middle one of several runs, with the least and the most of them in brackets. What is compared
 runs in turns, on one core, and a ratio is taken within one turn, so that what else the machine does slows both. Times are
-CPU times of a thread or a process, never a clock on the wall; in a guest they are instructions, each taken for a nanosecond. Records are those that the lab's kernels wrote
-(tests/fixtures), again and again, with stamps, processes and names of their own. Before a figure counts, its result is
-checked: each event is counted once, each record is read as libapparmor reads it, or the difference has a name.
+CPU times of a thread or a process, never a clock on the wall; in a guest they are instructions, each taken for a
+nanosecond. Records are those that the lab's kernels wrote (tests/fixtures), again and again, with stamps, processes and
+names of their own. Before a figure counts, its result is checked: each event is counted once, each record is read as
+libapparmor reads it, or the difference has a name.
 
 ";
 
