@@ -18,7 +18,7 @@ use crate::step;
 use crate::vm::Tally;
 
 /// The suites that are played on every kernel, those of them that exist.
-const PLAYED: [&str; 10] = [
+const PLAYED: [&str; 11] = [
     "smoke",
     "containers",
     "identity",
@@ -29,6 +29,7 @@ const PLAYED: [&str; 10] = [
     "faults",
     "kubernetes",
     "authors",
+    "image",
 ];
 
 const NOT_PLAYED: &str = "not played";
