@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use aa_monitor_tests::acts::ENFORCE;
@@ -59,6 +60,8 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
             }
             if let Some(mut agent) = agent {
                 agent.terminate(Duration::from_secs(10))?;
+                // What it pinned would go on telling, and no agent would be no agent in the first round alone.
+                detach()?;
             }
         }
     }
@@ -73,6 +76,12 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
             same(&medians, operation, &kinds),
         );
     }
+    Ok(())
+}
+
+fn detach() -> Result<()> {
+    let end = Command::new("/bin/aa-monitor").arg("detach").output().context("starting aa-monitor detach")?;
+    ensure!(end.status.success(), "detach: {}", String::from_utf8_lossy(&end.stderr).trim());
     Ok(())
 }
 
