@@ -16,7 +16,7 @@ pub(crate) struct Tolerance {
 impl Tolerance {
     /// Where another compiler, another processor or another kernel made the baseline: it is still known when
     /// something has become much dearer.
-    pub(crate) fn of_another_compiler(self) -> Self {
+    pub(crate) fn of_other_circumstances(self) -> Self {
         Self { share: self.share.max(0.25), least: self.least.max(32) }
     }
 
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn another_compiler_gets_a_wider_tolerance_and_not_every_one() {
-        let wide = STRICT.of_another_compiler();
+        let wide = STRICT.of_other_circumstances();
         for (now, want) in [(1250, Verdict::Kept), (1251, Verdict::Worse), (749, Verdict::Better)] {
             assert_eq!(judge(Some(1000), Some(now), wide), want, "{now}");
         }

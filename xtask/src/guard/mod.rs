@@ -111,7 +111,7 @@ fn count(kernels: &[&str]) -> Result<Baseline> {
 /// A row for each number of the baseline and of now; of kernels, for those that were booted.
 fn rows(baseline: &Baseline, now: &Baseline) -> Vec<Row> {
     let alike = baseline.taken == now.taken;
-    let code = |tolerance: Tolerance| if alike { tolerance } else { tolerance.of_another_compiler() };
+    let code = |tolerance: Tolerance| if alike { tolerance } else { tolerance.of_other_circumstances() };
     let mut rows =
         compare::group("instructions a record", &baseline.instructions, &now.instructions, code(RUNS));
     rows.extend(compare::group("eBPF instructions", &baseline.programs, &now.programs, code(PROGRAMS)));
@@ -119,7 +119,7 @@ fn rows(baseline: &Baseline, now: &Baseline) -> Vec<Row> {
     for (series, now) in &now.kernels {
         let before = baseline.kernels.get(series).unwrap_or(&none);
         let same = alike && before.release == now.release;
-        let tolerance = if same { PROGRAMS } else { PROGRAMS.of_another_compiler() };
+        let tolerance = if same { PROGRAMS } else { PROGRAMS.of_other_circumstances() };
         let group = format!("verified on {series}");
         rows.extend(compare::group(&group, &before.verified, &now.verified, tolerance));
     }

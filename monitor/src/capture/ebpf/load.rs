@@ -235,9 +235,10 @@ fn unpinned(kernel: &Kernel, options: &EbpfOptions) -> Result<Loaded, LoadError>
         return Err(refused(event_hook.reason));
     }
     let stamps = stamp_hook.attached != Attached::No;
-    let anchors = |anchor| {
-        let programs = object.programs().filter(|(name, _)| *name == anchor);
-        programs.filter_map(|(_, program)| program.fd().ok()?.as_fd().try_clone_to_owned().ok()).collect()
+    let anchors = |name| {
+        let fd =
+            object.program(name).and_then(|program| program.fd().ok()?.as_fd().try_clone_to_owned().ok());
+        fd.into_iter().collect()
     };
     let (event_anchors, stamp_anchors) = (anchors(EVENT_ANCHOR), anchors(STAMP_ANCHOR));
     hooks.extend([stamp_hook, event_hook]);

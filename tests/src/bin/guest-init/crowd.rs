@@ -98,7 +98,6 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
 fn told(agent: &Agent, series: usize, memory: Memory) {
     say(&Line::Summary(format!("{PODS} pods, {series} series (agent {}): {}", agent.id(), memory.words())));
     tell(&format!("crowd-{series}-kib"), memory.resident as f64);
-    tell(&format!("crowd-{series}-peak-kib"), memory.peak as f64);
 }
 
 fn about(want: usize, samples: &[Sample]) -> Result<()> {

@@ -35,7 +35,6 @@ pub(crate) fn play(report: &mut Report) -> Result<()> {
     let threads = fs::read_dir(format!("/proc/{}/task", agent.id()))?.count();
     say(&Line::Summary(format!("at rest: {}, {threads} threads", memory.words())));
     tell("rest-kib", memory.resident as f64);
-    tell("rest-peak-kib", memory.peak as f64);
     tell("threads", threads as f64);
 
     let mut latencies = (0..DENIALS).map(|_| one()).collect::<Result<Vec<_>>>();

@@ -29,10 +29,9 @@ const PEAK_LIMIT: u64 = 32 << 10;
 const IDLE_LIMIT: u64 = 16 << 10;
 /// From exec to the first violation that an agent has: the audit stream's, which is opened first.
 const FIRST_LIMIT: Duration = Duration::from_secs(1);
-/// From a violation to its count, for 99 of 100: one of the histogram's bounds, and one that only an agent which
-/// waits for something misses. A tick of the kernel moves two of 200 by as much as they take; how near they come to
-/// what is promised is for `cargo xtask bench` to say.
-const LATENCY_LIMIT: f64 = 0.1;
+/// From a violation to its count, for 99 of 100: the histogram's first bound that is not below the 20 ms which are
+/// promised. How much sooner it is, `cargo xtask bench guest` says.
+const LATENCY_LIMIT: f64 = 0.025;
 const LATENCY: &str = "aa_monitor_event_latency_seconds_bucket";
 /// How many violations, and how many microseconds lie between two.
 const PACED: u64 = 200;
