@@ -15,6 +15,7 @@ mod hex;
 mod label;
 mod line;
 mod log;
+mod packed;
 mod wire;
 
 pub use class::classify;
@@ -24,6 +25,7 @@ pub use label::{OPERATIONS, OTHER_OPERATION, operation_label, profile_base};
 pub use line::{parse_line, parse_message};
 pub(crate) use log::Each;
 pub use log::Log;
+pub(crate) use packed::Packed;
 pub(crate) use parse::split_stamp;
 pub use parse::{ParseError, Reason};
 pub use sender::{Sender, Senders};

@@ -1,10 +1,13 @@
 //! What speaks for a rule: one kind of violation, how often, when and where it was seen.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::string::FromUtf8Error;
 
 use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Pod;
 use crate::merge::Event;
 use crate::record::{self, Class, Origin, Senders, Verdict, Violation};
 
@@ -72,31 +75,44 @@ impl Seen {
             own.extend(new);
         }
     }
+
+    /// This and one more event together.
+    pub(super) fn note(&mut self, event: &Event<'_>) {
+        let v = event.violation;
+        let time = v.time.unwrap_or(0);
+        let owner = v.fsuid.is_some_and(|fsuid| fsuid != 0) && v.fsuid == v.ouid;
+        self.add(&Self { count: 1, first: time, last: time, owner, ..Self::default() });
+        if let Some(comm) = v.comm {
+            note(&mut self.comms, || String::from_utf8_lossy(comm));
+        }
+        let Some(container) = &event.subject.container else { return };
+        if !container.image.is_empty() {
+            note(&mut self.images, || Cow::Borrowed(&container.image));
+        }
+        if let Some(pod) = container.pod.as_deref().filter(|pod| !pod.name.is_empty()) {
+            let Pod { uid: _, namespace, name, workload_kind, workload } = pod;
+            note(&mut self.pods, || Cow::Owned(format!("{namespace}/{name}")));
+            note(&mut self.workloads, || Cow::Owned(format!("{namespace}/{workload_kind}/{workload}")));
+        }
+    }
+}
+
+/// Adds a name where there is room; where there is none, it is not even put together.
+fn note<'a>(names: &mut BTreeSet<String>, name: impl FnOnce() -> Cow<'a, str>) {
+    if names.len() >= NAMES {
+        return;
+    }
+    let name = name();
+    if !names.contains(&*name) {
+        names.insert(name.into_owned());
+    }
 }
 
 /// The evidence in an event; None when it is no violation that a rule could be about.
 pub fn of_event(event: &Event<'_>) -> Option<Evidence> {
-    let v = event.violation;
-    let record = canonical(v)?;
-    let mut seen = Seen {
-        count: 1,
-        first: v.time.unwrap_or(0),
-        last: v.time.unwrap_or(0),
-        owner: v.fsuid.is_some_and(|fsuid| fsuid != 0) && v.fsuid == v.ouid,
-        ..Seen::default()
-    };
-    seen.comms.extend(v.comm.map(|comm| String::from_utf8_lossy(comm).into_owned()));
-    if let Some(container) = &event.subject.container {
-        if !container.image.is_empty() {
-            seen.images.insert(container.image.to_string());
-        }
-        if let Some(pod) = &container.pod
-            && !pod.name.is_empty()
-        {
-            seen.pods.insert(format!("{}/{}", pod.namespace, pod.name));
-            seen.workloads.insert(format!("{}/{}/{}", pod.namespace, pod.workload_kind, pod.workload));
-        }
-    }
+    let record = canonical(event.violation)?;
+    let mut seen = Seen::default();
+    seen.note(event);
     Some(Evidence { record, seen })
 }
 
@@ -108,7 +124,7 @@ pub(crate) fn profile_of(violation: &Violation<'_>) -> Option<Box<str>> {
 
 /// The record without stamp, process, time and the addresses of a connection: what is left is what a rule
 /// would be about, so that a million denials of one kind are one piece of evidence.
-fn canonical(violation: &Violation<'_>) -> Option<String> {
+pub(super) fn canonical(violation: &Violation<'_>) -> Option<String> {
     if !matches!(violation.verdict, Verdict::Denied | Verdict::Allowed | Verdict::Killed)
         || matches!(violation.class, Class::Policy)
         || violation.profile.is_none_or(|profile| profile.is_empty() || profile == b"unconfined")
@@ -146,7 +162,11 @@ fn canonical(violation: &Violation<'_>) -> Option<String> {
         ..violation.clone()
     };
     let record = record::format(&same);
-    (record.len() <= RECORD_LIMIT).then(|| String::from_utf8_lossy(&record).into_owned())
+    if record.len() > RECORD_LIMIT {
+        return None;
+    }
+    let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+    Some(String::from_utf8(record).unwrap_or_else(lossy))
 }
 
 impl Evidence {

@@ -9,11 +9,13 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
 
 pub use self::evidence::{Evidence, Seen};
 use self::store::Store;
@@ -47,6 +49,17 @@ pub struct ProfileBook {
     pub allowed: u64,
 }
 
+impl ProfileBook {
+    fn count(&mut self, event: &Event<'_>) {
+        let violation = event.violation;
+        match violation.verdict {
+            Verdict::Allowed => self.allowed += 1,
+            _ => self.denied += 1,
+        }
+        self.last = self.last.max(violation.time.unwrap_or(0));
+    }
+}
+
 #[derive(Debug)]
 struct Kind {
     seen: Seen,
@@ -56,9 +69,9 @@ struct Kind {
 
 #[derive(Debug, Default)]
 struct State {
-    kinds: HashMap<Box<str>, Kind>,
+    kinds: HashMap<Box<str>, Kind, RandomState>,
     bytes: usize,
-    profiles: HashMap<Box<str>, ProfileBook>,
+    profiles: HashMap<Box<str>, ProfileBook, RandomState>,
 }
 
 /// The history of one agent.
@@ -86,7 +99,8 @@ impl History {
                     kept.iter().filter(|one| one.seen.last < since).map(|one| one.record.clone()).collect();
                 for evidence in kept {
                     if evidence.seen.last >= since {
-                        history.remember(evidence, false);
+                        // The store has each kind once.
+                        history.add(&mut history.state(), evidence, false);
                     }
                 }
                 if let Err(error) = store.remove(&forgotten) {
@@ -116,29 +130,26 @@ impl History {
 
     /// Takes note of `event`.
     pub fn observe(&self, event: &Event<'_>) {
-        let Some(evidence) = evidence::of_event(event) else { return };
-        let (verdict, last) = (event.violation.verdict, evidence.seen.last);
-        let profile = self.remember(evidence, true);
-        if let Some(profile) = profile
-            && let Some(book) = self.state().profiles.get_mut(&profile)
-        {
-            match verdict {
-                Verdict::Allowed => book.allowed += 1,
-                _ => book.denied += 1,
+        let Some(record) = evidence::canonical(event.violation) else { return };
+        let mut guard = self.state();
+        let State { kinds, profiles, .. } = &mut *guard;
+        if let Some(kind) = kinds.get_mut(record.as_str()) {
+            kind.seen.note(event);
+            kind.dirty = true;
+            if let Some(book) = profiles.get_mut(&kind.profile) {
+                book.count(event);
             }
-            book.last = book.last.max(last);
+            return;
+        }
+        let mut seen = Seen::default();
+        seen.note(event);
+        if let Some(book) = self.add(&mut guard, Evidence { record, seen }, true) {
+            book.count(event);
         }
     }
 
-    /// Adds a piece of evidence; the profile it is booked under, unless there was no room.
-    fn remember(&self, evidence: Evidence, dirty: bool) -> Option<Box<str>> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        if let Some(kind) = state.kinds.get_mut(evidence.record.as_str()) {
-            kind.seen.add(&evidence.seen);
-            kind.dirty |= dirty;
-            return Some(kind.profile.clone());
-        }
+    /// Adds a kind that is not remembered yet; the book of its profile, unless there was no room.
+    fn add<'a>(&self, state: &'a mut State, evidence: Evidence, dirty: bool) -> Option<&'a mut ProfileBook> {
         let profile = evidence.with(evidence::profile_of).flatten()?;
         let full = state.kinds.len() >= KINDS
             || state.bytes + evidence.record.len() > BYTES
@@ -150,14 +161,15 @@ impl History {
             self.dropped.fetch_add(evidence.seen.count, Ordering::Relaxed);
             return None;
         }
-        let book = state.profiles.entry(profile.clone()).or_default();
-        book.distinct += 1;
-        book.last_new = book.last_new.max(evidence.seen.first);
-        book.last = book.last.max(evidence.seen.last);
         state.bytes += evidence.record.len();
+        let (first, last) = (evidence.seen.first, evidence.seen.last);
         let kind = Kind { seen: evidence.seen, profile: profile.clone(), dirty };
         state.kinds.insert(evidence.record.into(), kind);
-        Some(profile)
+        let book = state.profiles.entry(profile).or_default();
+        book.distinct += 1;
+        book.last_new = book.last_new.max(first);
+        book.last = book.last.max(last);
+        Some(book)
     }
 
     /// All that is remembered.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::Told;
+use super::told::Marks;
 
 /// The version of the protocol. A server answers no other one.
 pub const VERSION: u32 = 1;
@@ -54,15 +54,15 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub(super) fn passes(&self, told: &Told) -> bool {
+    pub(super) fn passes(&self, marks: &Marks) -> bool {
         let word = |words: &[String], own: &str| words.is_empty() || words.iter().any(|word| word == own);
         let like = |words: &[String], own: &str| {
             words.is_empty() || words.iter().any(|word| WildMatch::new(word).matches(own))
         };
-        word(&self.verdict, told.verdict)
-            && word(&self.class, told.class.as_str())
-            && like(&self.profile, &told.profile)
-            && like(&self.namespace, &told.namespace)
-            && like(&self.pod, &told.pod)
+        word(&self.verdict, marks.verdict)
+            && word(&self.class, marks.class.as_str())
+            && like(&self.profile, &marks.profile)
+            && like(&self.namespace, &marks.namespace)
+            && like(&self.pod, &marks.pod)
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::ask::{Question, VERSION};
-use super::{Ask, Filter, Live, Told, confined};
+use super::{Ask, Filter, Live, confined};
 
 /// Clients at a time.
 const CLIENTS: usize = 16;
@@ -150,15 +150,15 @@ async fn tail(
     filter: &Filter,
 ) -> io::Result<()> {
     let (latest, mut receiver) = live.join(last, filter);
-    for told in latest {
-        send(write, &line(&told)).await?;
+    for kept in latest {
+        send(write, &kept.line()?).await?;
     }
     if !follow {
         return send(write, json!({ "end": true }).to_string().as_bytes()).await;
     }
     loop {
         match receiver.recv().await {
-            Ok(told) if filter.passes(&told) => send(write, &line(&told)).await?,
+            Ok(kept) if kept.passes(|marks| filter.passes(marks)) => send(write, &kept.line()?).await?,
             Ok(_) => {}
             Err(RecvError::Lagged(lost)) => {
                 live.lost.fetch_add(lost, Ordering::Relaxed);
@@ -167,13 +167,4 @@ async fn tail(
             Err(RecvError::Closed) => return Ok(()),
         }
     }
-}
-
-fn line(told: &Told) -> Vec<u8> {
-    let mut line = b"{\"shown\":".to_vec();
-    line.extend(serde_json::to_vec(&told.shown).unwrap_or_default());
-    line.extend_from_slice(b",\"event\":");
-    line.extend_from_slice(&told.json);
-    line.push(b'}');
-    line
 }

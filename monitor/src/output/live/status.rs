@@ -1,13 +1,14 @@
 //! Profiles and containers of this node, as far as violations told of them.
 
-use std::collections::HashMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use foldhash::quality::RandomState;
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
-use super::{what, who};
+use super::told::{what, who};
 use crate::identity::Container;
 use crate::identity::unrecorded::Unrecorded;
 use crate::merge::Event;
@@ -122,27 +123,49 @@ pub struct SilentStatus {
 
 #[derive(Debug, Default)]
 struct Books {
-    containers: HashMap<Box<str>, ContainerStatus>,
-    pods: HashMap<String, std::collections::HashSet<Box<str>>>,
+    containers: HashMap<String, ContainerStatus, RandomState>,
+    pods: HashMap<String, HashSet<Box<str>, RandomState>, RandomState>,
     /// By profile, who, class, operation or capability, and reason.
-    silent: HashMap<[String; 5], SilentStatus>,
-    silent_profiles: HashMap<String, u64>,
+    silent: HashMap<[String; 5], SilentStatus, RandomState>,
+    silent_profiles: HashMap<String, u64, RandomState>,
 }
 
 impl Books {
     /// The books of a container; the one that was quiet for longest makes room.
     fn container(&mut self, container: &Container) -> &mut ContainerStatus {
-        if self.containers.len() >= CONTAINERS && !self.containers.contains_key(&container.id) {
+        if self.containers.len() >= CONTAINERS && !self.containers.contains_key(&*container.id) {
             let quiet = self.containers.iter().min_by_key(|(_, known)| known.last).map(|(id, _)| id.clone());
             quiet.and_then(|id| self.containers.remove(&id));
         }
-        let status = self.containers.entry(container.id.clone()).or_default();
+        let status = self.containers.entry_ref(&*container.id).or_default();
         if let Some(pod) = container.pod.as_deref().filter(|pod| !pod.name.is_empty()) {
-            status.pod = format!("{}/{}", pod.namespace, pod.name);
+            let (namespace, name) = (&*pod.namespace, &*pod.name);
+            let known = status.pod.split_once('/').is_some_and(|known| known == (namespace, name));
+            if !known {
+                status.pod = format!("{namespace}/{name}");
+            }
         }
         let name = if container.name.is_empty() { &container.id } else { &container.name };
-        status.container = escape(name.as_bytes(), 128).into_owned();
+        set(&mut status.container, &escape(name.as_bytes(), 128));
         status
+    }
+
+    /// Notes that a pod had a violation of `profile`.
+    fn pod(&mut self, profile: &str, uid: &str) {
+        if self.pods.len() >= PODS && !self.pods.contains_key(profile) {
+            return;
+        }
+        let pods = self.pods.entry_ref(profile).or_default();
+        if pods.len() < PODS && !pods.contains(uid) {
+            pods.insert(uid.into());
+        }
+    }
+}
+
+/// Has `text` be `value`; mostly it is.
+fn set(text: &mut String, value: &str) {
+    if text != value {
+        value.clone_into(text);
     }
 }
 
@@ -158,20 +181,15 @@ impl Tallies {
             Verdict::Allowed => false,
             _ => return,
         };
-        let profile = escape(&profile_base(violation.profile.unwrap_or_default()), 256).into_owned();
+        let base = profile_base(violation.profile.unwrap_or_default());
+        let profile = escape(&base, 256);
         let pod = container.pod.as_deref();
         let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pod) = pod {
-            let known = books.pods.len();
-            if known < PODS || books.pods.contains_key(&profile) {
-                let pods = books.pods.entry(profile.clone()).or_default();
-                if pods.len() < PODS {
-                    pods.insert(pod.uid.clone());
-                }
-            }
+            books.pod(&profile, &pod.uid);
         }
         let status = books.container(container);
-        status.profile = profile;
+        set(&mut status.profile, &profile);
         *(if denied { &mut status.denied } else { &mut status.would_deny }) += 1;
         status.last = status.last.max(violation.time.unwrap_or(0));
     }
@@ -266,7 +284,7 @@ impl Tallies {
 }
 
 /// `name (mode)`, a line each; names may hold spaces and parentheses.
-fn modes(text: &[u8]) -> HashMap<String, String> {
+fn modes(text: &[u8]) -> HashMap<String, String, RandomState> {
     let lines = text.split(|byte| *byte == b'\n');
     let pair = |line: &[u8]| {
         let line = line.strip_suffix(b")")?;
