@@ -13,8 +13,11 @@ const ELLIPSIS: &str = "…";
 /// the text can be turned back into the bytes, and different bytes never give the same text. Borrows, and
 /// does no more than look, when there is nothing to do.
 pub(crate) fn escape(bytes: &[u8], limit: usize) -> Cow<'_, str> {
+    if bytes.is_empty() {
+        return Cow::Borrowed("");
+    }
     if bytes.len() <= limit
-        && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' if *byte != b'\\'))
+        && is_plain(bytes)
         && let Ok(text) = str::from_utf8(bytes)
     {
         return Cow::Borrowed(text);
@@ -39,6 +42,11 @@ pub(crate) fn escape(bytes: &[u8], limit: usize) -> Cow<'_, str> {
         }
     }
     Cow::Owned(text)
+}
+
+/// Whether all of it is printable ASCII but for the backslash. Looks at every byte, so that many are looked at at once.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (*byte != b'\\'))
 }
 
 fn push_character(text: &mut String, character: char) {

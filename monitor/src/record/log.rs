@@ -30,6 +30,8 @@ pub struct Log {
     senders: Senders,
     /// What is not read yet: records that may still get companions, and the beginning of a line.
     pending: Vec<u8>,
+    /// Memory for what is pending next, so that none is asked for with each piece.
+    spare: Vec<u8>,
     /// In the rest of a line that is too long.
     skipping: bool,
     framings: Bump,
@@ -43,6 +45,7 @@ impl Log {
             origin,
             senders,
             pending: Vec::new(),
+            spare: Vec::new(),
             skipping: false,
             framings: Bump::new(),
             violations: Bump::new(),
@@ -79,8 +82,15 @@ impl Log {
 
     fn read(&mut self, settle: bool, each: &mut Each<'_>) {
         self.framings.reset();
-        let stream = std::mem::take(&mut self.pending);
-        let mut rest: &[u8] = &stream;
+        let mut stream = std::mem::replace(&mut self.pending, std::mem::take(&mut self.spare));
+        self.read_stream(&stream, settle, each);
+        stream.clear();
+        self.spare = stream;
+    }
+
+    /// Reads a stream, and has what cannot be read yet pending.
+    fn read_stream(&mut self, stream: &[u8], settle: bool, each: &mut Each<'_>) {
+        let mut rest = stream;
         if self.skipping {
             let Some(end) = memchr(b'\n', rest) else { return };
             rest = rest.get(end + 1..).unwrap_or_default();
@@ -148,15 +158,16 @@ impl<'a> Window<'_, 'a> {
 
     /// Reads the oldest. False when there is none.
     fn pop(&mut self, each: &mut Each<'_>) -> bool {
-        let Some((unit, framed)) = self.waiting.pop_front() else { return false };
+        let Some((unit, framed)) = self.waiting.front() else { return false };
         if framed.kind.accompanies() {
             self.companions -= 1;
             each(unit, Err(ParseError::NotAppArmor));
+            self.waiting.pop_front();
             return true;
         }
         self.arena.reset();
         let arena = &*self.arena;
-        match read(&framed, self.origin, self.senders, arena) {
+        match read(framed, self.origin, self.senders, arena) {
             Ok(violation) => {
                 if self.companions > 0 && framed.stamp.is_some() {
                     let mut found = Companions::default();
@@ -172,6 +183,7 @@ impl<'a> Window<'_, 'a> {
             }
             Err(error) => each(unit, Err(error)),
         }
+        self.waiting.pop_front();
         true
     }
 }

@@ -67,6 +67,9 @@ pub(super) fn chosen(all: &[Label], wanted: &MetricLabels) -> Box<[Label]> {
 }
 
 impl Label {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Reason as usize + 1;
+
     /// What it is called where it can be chosen; none for what is always there.
     const fn choice(self) -> Option<MetricLabel> {
         match self {

@@ -115,7 +115,7 @@ impl Metrics {
         };
         let time = violation.time.unwrap_or_else(since_epoch);
         self.node_event(violation.verdict, violation.class).fetch_add(1, Ordering::Relaxed);
-        if self.store().count(&Values::of(event), time, Instant::now()) == Counted::AmongTheRest {
+        if self.store().count(&Values::of(event), time, Instant::now) == Counted::AmongTheRest {
             self.series_dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some((latency, time)) = latency.zip(violation.time) {

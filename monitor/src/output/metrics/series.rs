@@ -37,10 +37,14 @@ impl<T> Family<T> {
     }
 
     fn find(&self, values: &Values<'_>) -> Option<&Arc<Series<T>>> {
-        let hash = hash(&self.hasher, self.labels.iter().map(|label| values.get(*label)));
-        self.series.find(hash, |series| {
-            self.labels.iter().zip(&series.values).all(|(label, value)| same(values.get(*label), value))
-        })
+        let mut texts = [""; Label::COUNT];
+        let texts = texts.get_mut(..self.labels.len())?;
+        for (text, label) in texts.iter_mut().zip(&self.labels) {
+            *text = values.get(*label);
+        }
+        let hash = hash(&self.hasher, texts.iter().copied());
+        self.series
+            .find(hash, |series| texts.iter().zip(&series.values).all(|(text, value)| same(text, value)))
     }
 
     /// Adds a series that [`Self::find`] has not found.
@@ -74,7 +78,9 @@ fn same(a: &str, b: &str) -> bool {
 fn hash<'a>(hasher: &RandomState, values: impl Iterator<Item = &'a str>) -> u64 {
     let mut hasher = hasher.build_hasher();
     for value in values {
-        hasher.write(value.as_bytes());
+        if !value.is_empty() {
+            hasher.write(value.as_bytes());
+        }
         // No text holds this byte, so that "a", "bc" and "ab", "c" differ.
         hasher.write_u8(0xff);
     }
@@ -142,25 +148,26 @@ impl Store {
         }
     }
 
-    /// Counts one event that happened at `time`, nanoseconds since the epoch, and is counted at `now`.
-    pub(super) fn count(&mut self, values: &Values<'_>, time: u64, now: Instant) -> Counted {
+    /// Counts one event that happened at `time`, nanoseconds since the epoch, and is counted at `now`, which most
+    /// of a log's events need not know.
+    pub(super) fn count(&mut self, values: &Values<'_>, time: u64, now: impl Fn() -> Instant) -> Counted {
         if let Some(series) = self.events.find(values) {
             series.number.add(time);
             if let Some(group) = &series.group {
-                group.touch(now);
+                group.touch(now());
             }
             return Counted::Itself;
         }
         // A new label set takes two series at most.
         if self.len() + 2 <= self.limit {
-            self.add(values, time, now);
+            self.add(values, time, now());
             return Counted::Itself;
         }
         // These may pass the limit, by as many as there are verdicts, classes and operations at most.
         let rest = values.of_the_rest();
         match self.events.find(&rest) {
             Some(series) => series.number.add(time),
-            None => self.add(&rest, time, now),
+            None => self.add(&rest, time, now()),
         }
         Counted::AmongTheRest
     }

@@ -226,7 +226,7 @@ fn observe_of(metrics: &Metrics, container: Container, now: Instant) {
     let violation = denial(b"open", b"web");
     let subject = Identity { container: Some(Arc::new(container)), how: How::Cgroup, own: false };
     let event = Event { violation: &violation, seen_by: SeenBy::default(), subject: &subject, peer: None };
-    metrics.store().count(&Values::of(&event), 1, now);
+    metrics.store().count(&Values::of(&event), 1, || now);
 }
 
 fn container(namespace: &str, pod: &str, name: &str) -> Container {
