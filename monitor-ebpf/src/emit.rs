@@ -16,7 +16,7 @@ use aa_monitor_ebpf::{
 use crate::read::Word;
 use crate::read::{at, bytes, current, layout};
 use crate::tellers::SCRATCH;
-use crate::{EVENTS, STAMPS, count, share, wake, who};
+use crate::{EVENTS, count, share, stamps, wake, who};
 
 /// `struct common_audit_data` up to its last member, on every kernel.
 const CAD_BYTES: usize = 32;
@@ -155,7 +155,7 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     let (cgroup_id, boottime) = (who::current_cgroup(), unsafe { bpf_ktime_get_boot_ns() });
     if share::used_up(cgroup_id, boottime) {
         count(counter::OVER_SHARE);
-        let _gone = STAMPS.remove(&cad_address);
+        stamps::take(cad_address, |_| {});
         return 0;
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(teller) else { return unreadable() };
@@ -233,7 +233,7 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
     if op == *b"si" || op == *b"pt" {
         target(header, thread);
     }
-    stamp(&mut pack, cad_address);
+    stamps::take(cad_address, |stamp| pack.raw(Slot::Stamp, Some(stamp), Slot::Stamp.max() as i32));
     subject(&mut pack, scratch, ad);
     pack.string(Slot::Name, member(ad, layout!(ad_name)));
     pack.string(Slot::Info, member(ad, layout!(ad_info)));
@@ -288,16 +288,6 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
 fn unreadable() -> u64 {
     count(counter::UNREADABLE);
     0
-}
-
-/// Takes the stamp that `audit_pre` left.
-#[inline(always)]
-fn stamp(pack: &mut Packer, cad_address: u64) {
-    let noted = STAMPS.get_ptr(&cad_address).map(|stamp| stamp as u64);
-    pack.raw(Slot::Stamp, noted, Slot::Stamp.max() as i32);
-    if noted.is_some() {
-        let _gone = STAMPS.remove(&cad_address);
-    }
 }
 
 /// Adds the process that is signalled or traced.

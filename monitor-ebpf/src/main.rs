@@ -27,24 +27,24 @@
 
 mod cgroups;
 mod emit;
+mod place;
 mod read;
 mod share;
 mod silent;
+mod stamps;
 mod tellers;
+mod told;
 mod wake;
 mod who;
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
 
-use aa_monitor_ebpf::{Layout, STAMP_SKIP, Slot, counter};
+use aa_monitor_ebpf::{Layout, counter};
 
 /// Offsets on the running kernel; written by the agent before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -58,18 +58,9 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::SLOTS, 0);
 
-/// Stamps of records that `audit_pre` could not send itself: address of the `common_audit_data` -> text of
-/// the stamp. There are never more than tasks inside `common_lsm_audit`; what a skipped run leaves behind
-/// gives way.
-#[map]
-static STAMPS: LruHashMap<u64, Stamp> = LruHashMap::with_max_entries(4096, 0);
-
 /// For kernels without trampolines: thread -> the `common_audit_data` it is reporting, from entry to return.
 #[map]
 static REPORTING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
-
-/// The text of an audit stamp.
-pub type Stamp = [u64; Slot::Stamp.max() / 8];
 
 /// Adds one to a kernel-side counter.
 #[inline(always)]
@@ -80,37 +71,11 @@ fn count(slot: u32) {
     }
 }
 
-/// Keeps the stamp of the record of `a`, which audit is writing down at `data`.
-#[inline(always)]
-fn note_stamp(data: u64, a: u64) -> bool {
-    if data == 0 {
-        return false;
-    }
-    let mut stamp = MaybeUninit::<Stamp>::uninit();
-    // SAFETY: the helper fills all of it, or fails.
-    unsafe {
-        if bpf_probe_read_kernel(
-            stamp.as_mut_ptr().cast(),
-            size_of::<Stamp>() as u32,
-            (data + STAMP_SKIP) as *const _,
-        ) != 0
-        {
-            return false;
-        }
-    }
-    // SAFETY: filled, as just seen.
-    let noted = STAMPS.insert(&a, unsafe { stamp.assume_init_ref() }, 0).is_ok();
-    if !noted {
-        count(counter::STAMPS_FULL);
-    }
-    noted
-}
-
 #[kprobe]
 fn audit_pre_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(ab), Some(a)) = (ctx.arg(0), ctx.arg(1)) {
         let skb: u64 = read::at(ab, read::layout!(ab_skb)).unwrap_or(0);
-        note_stamp(read::at(skb, read::layout!(skb_data)).unwrap_or(0), a);
+        stamps::note(read::at(skb, read::layout!(skb_data)).unwrap_or(0), a);
     }
     0
 }

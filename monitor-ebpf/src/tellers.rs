@@ -12,15 +12,16 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit, map};
-use aya_ebpf::maps::{LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 use aya_log_ebpf::debug;
 
 use aa_monitor_ebpf::counter;
 
 use crate::emit::{self, Scratch};
-use crate::read::{Known, current, layout};
-use crate::{STAMPS, count, note_stamp};
+use crate::read::{Known, layout};
+use crate::told::Note;
+use crate::{count, stamps};
 
 /// How many programs tell violations: the anchor and its spares. Eight tasks that have lost a CPU inside of one keep
 /// nobody out.
@@ -30,10 +31,6 @@ const TELLERS: u32 = 9;
 /// from that CPU, and of no other.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TELLERS, 0);
-
-/// Threads whose violation has been told, from the teller that did it to the last one.
-#[map]
-static TOLD: LruHashMap<u64, Note> = LruHashMap::with_max_entries(4096, 0);
 
 /// The program that notes stamps.
 #[map]
@@ -48,41 +45,6 @@ static EVENT_SLOT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static NO_STAMP: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static NO_EVENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
-
-/// Who told a thread's violation, and who has run after that.
-///
-/// The last teller takes the note away. Where that one is skipped, the note must not pass for one of the thread's next
-/// violation. It cannot where a teller finds that it has run itself, or one behind it: they run in order. Nor where the
-/// thread has slept, which it does not do in between.
-#[derive(Clone, Copy)]
-struct Note(u64);
-
-impl Note {
-    const TELLER: u32 = 8;
-    /// How often the thread had given up the CPU of its own accord.
-    const TIME: u32 = 16;
-
-    #[inline(always)]
-    fn new(teller: u32) -> Self {
-        let time: u64 = current().get(layout!(task_nvcsw)).unwrap_or(0);
-        Self(time << Self::TIME | u64::from(teller << Self::TELLER | teller))
-    }
-
-    /// Whether it is told; each teller asks once.
-    #[inline(always)]
-    fn told(thread: u64, asks: u32) -> bool {
-        let Some(entry) = TOLD.get_ptr_mut(&thread) else { return false };
-        // SAFETY: an entry of the map, which this thread alone writes.
-        let Self(note) = unsafe { *entry };
-        let Self(own) = Self::new(asks);
-        if (note ^ own) >> Self::TIME != 0 || note as u8 >= own as u8 {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { *entry = Self(note + (own & 0xff) - (note & 0xff)) };
-        true
-    }
-}
 
 #[fentry(function = "audit_pre")]
 fn audit_pre_anchor(ctx: FEntryContext) -> u32 {
@@ -117,7 +79,7 @@ macro_rules! spares {
         fn $last(ctx: FExitContext) -> u32 {
             let thread = bpf_get_current_pid_tgid();
             let told = Note::told(thread, LAST);
-            if TOLD.remove(&thread).is_ok() && told {
+            if Note::take(thread) && told {
                 return 0;
             }
             rescue(&ctx, thread, LAST)
@@ -138,7 +100,7 @@ spares! {
 #[inline(always)]
 fn rescue_stamp(ctx: &FEntryContext) -> u32 {
     let a: u64 = ctx.arg(1);
-    if STAMPS.get_ptr(&a).is_none() {
+    if !stamps::is_noted(a) {
         count(counter::STAMPS_RESCUED);
         // SAFETY: as above.
         unsafe { STAMP_SLOT.tail_call(ctx, 0) };
@@ -155,8 +117,8 @@ fn rescue(ctx: &FExitContext, thread: u64, teller: u32) -> u32 {
 /// Goes on to the program in the slot. Nothing follows the tail call unless the slot is empty.
 #[inline(always)]
 fn tell(ctx: &FExitContext, thread: u64, teller: u32) -> u32 {
-    // An LRU map makes room. Were there none, the next teller would try.
-    if TOLD.insert(&thread, &Note::new(teller), 0).is_ok() {
+    // Were there no room, the next teller would try.
+    if Note::leave(thread, teller) {
         // SAFETY: the program in the slot is of this one's type and attach point, as the kernel made sure.
         unsafe { EVENT_SLOT.tail_call(ctx, 0) };
     } else if teller != LAST {
@@ -172,15 +134,11 @@ fn tell(ctx: &FExitContext, thread: u64, teller: u32) -> u32 {
 fn common_lsm_audit_fexit(ctx: FExitContext) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     // Without its note it does not know whose scratch area is free: there is none of that number.
-    let teller = TOLD.get_ptr(&thread).map_or(TELLERS, |note| {
-        // SAFETY: an entry of the map, which this thread alone writes.
-        let Note(note) = unsafe { *note };
-        (note >> Note::TELLER) as u32 & 0xff
-    });
+    let teller = Note::teller(thread).unwrap_or(TELLERS);
     let outcome = emit::violation(ctx.arg(0), teller);
     debug!(&ctx, "common_lsm_audit: {} bytes", outcome);
     if teller == LAST {
-        let _gone = TOLD.remove(&thread);
+        let _gone = Note::take(thread);
     }
     // SAFETY: there is no program to go on to; but that there could be keeps this one's stack the task's.
     unsafe { NO_EVENT.tail_call(&ctx, 0) };
@@ -193,7 +151,7 @@ fn audit_pre_fentry(ctx: FEntryContext) -> u32 {
     // Loads instead of calls, because the verifier knows what the first argument points to.
     let ab: Known = Known::new(ctx.arg(0));
     let data = ab.follow(layout!(ab_skb)).and_then(|skb| skb.get(layout!(skb_data)));
-    note_stamp(data.unwrap_or(0), ctx.arg(1));
+    stamps::note(data.unwrap_or(0), ctx.arg(1));
     // SAFETY: as above.
     unsafe { NO_STAMP.tail_call(&ctx, 0) };
     0

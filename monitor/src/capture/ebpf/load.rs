@@ -277,10 +277,12 @@ fn pinned_with(
         &[
             ("EVENTS", ring.to_owned()),
             ("STAMPS", pins.path("stamps")),
+            ("STAMP_PLACES", pins.path("stamp-places")),
             ("COUNTERS", pins.path("counters")),
             ("STAMP_SLOT", pins.path("stamp-slot")),
             ("EVENT_SLOT", pins.path("event-slot")),
             ("TOLD", pins.path("told")),
+            ("TOLD_PLACES", pins.path("told-places")),
         ],
     )?;
     let btf = &kernel.functions()?;

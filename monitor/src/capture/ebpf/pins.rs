@@ -1,7 +1,7 @@
 //! What outlives the agent, in the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/aa-monitor/v2/
+//! /sys/fs/bpf/aa-monitor/v3/
 //!   stamp-link, event-link        the anchors, attached for good: nothing is missed while no agent runs
 //!   stamp-spare1-link and so on   the spares behind them
 //!   stamp-anchor, event-anchor    their programs, of which the kernel tells how often they were skipped
@@ -24,7 +24,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use aa_monitor_ebpf::WIRE_VERSION;
 
 /// Changes with the anchors, the slots, and the maps that all agents share.
-const FOLDER: &str = "v2";
+const FOLDER: &str = "v3";
 /// Only root may take records from the rings.
 const MODE: u32 = 0o700;
 

@@ -183,7 +183,7 @@ fn pinned() -> Result<()> {
     let links = ["stamp-link", "event-link", "event-anchor"];
     let missing: Vec<_> = links
         .into_iter()
-        .filter(|link| !Path::new("/sys/fs/bpf/aa-monitor/v2").join(link).exists())
+        .filter(|link| !Path::new("/sys/fs/bpf/aa-monitor/v3").join(link).exists())
         .collect();
     ensure!(missing.is_empty(), "{missing:?} are not pinned");
     Ok(())

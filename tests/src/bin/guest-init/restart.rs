@@ -169,7 +169,7 @@ pub(crate) fn exactly_once(provoked: &[u64], told: &BTreeMap<String, u32>) -> Re
 
 fn rings() -> Result<()> {
     let mut rings = Vec::new();
-    for entry in fs::read_dir(format!("{PINS}/v2")).context("reading the pins")? {
+    for entry in fs::read_dir(format!("{PINS}/v3")).context("reading the pins")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         rings.extend(name.starts_with("ring-").then_some(name));
     }
