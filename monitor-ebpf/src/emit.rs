@@ -45,8 +45,9 @@ pub(crate) struct Scratch {
     strings: [u8; STRINGS_MAX],
 }
 
-/// The lengths of a record without strings. Read where it is used, because what the compiler knows to be
-/// alike it would fill in with a call and a loop over bytes.
+/// No target, and the lengths of a record without strings. Read where they are used, because what the compiler knows
+/// to be alike it would fill in with a call and a loop over bytes.
+static NO_TARGET: u64 = 0;
 static NO_STRINGS: [u64; LENS_WORDS] = [u64::MAX; LENS_WORDS];
 
 // linux/lsm_audit.h
@@ -217,9 +218,9 @@ pub(crate) fn violation(cad_address: u64, teller: u32) -> u64 {
             cgroup_id,
             start_boottime: start_boottime(thread),
             boottime,
-            target_cgroup_id: 0,
-            target_start_boottime: 0,
-            target_tgid: 0,
+            target_cgroup_id: (&raw const NO_TARGET).read_volatile(),
+            target_start_boottime: (&raw const NO_TARGET).read_volatile(),
+            target_tgid: (&raw const NO_TARGET).read_volatile(),
             comm: comm(scratch),
             lens: (&raw const NO_STRINGS).read_volatile(),
         });

@@ -6,7 +6,7 @@
 //!   stamp-spare1-link and so on   the spares behind them
 //!   stamp-anchor, event-anchor    their programs, of which the kernel tells how often they were skipped
 //!   stamp-slot, event-slot        the programs that they go on to
-//!   stamps, told, counters        shared by all of them
+//!   stamps, told, counters        shared by all of them; so are stamp-places and told-places
 //!   ring-7-w1                     where the latest agent's programs write; its number and wire version
 //! ```
 //!
