@@ -2,6 +2,7 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
@@ -22,7 +23,7 @@ struct Kept {
     stamp: Stamp,
 }
 
-/// Stamps that are on their way, in the places of the stacks.
+/// Stamps that are on their way, in the places of the threads.
 #[map]
 static STAMP_PLACES: Array<Kept> = Array::with_max_entries(PLACES, 0);
 
@@ -31,11 +32,10 @@ static STAMP_PLACES: Array<Kept> = Array::with_max_entries(PLACES, 0);
 #[map]
 static STAMPS: LruHashMap<u64, Stamp> = LruHashMap::with_max_entries(4096, 0);
 
+/// The place of the current thread.
 #[inline(always)]
-fn place(a: u64) -> Option<*mut Kept> {
-    /// A kernel stack is as long as 1 << 14 bytes, and begins at a multiple of that.
-    const STACK: u32 = 14;
-    STAMP_PLACES.get_ptr_mut((a >> STACK) as u32 & (PLACES - 1))
+fn place() -> Option<*mut Kept> {
+    STAMP_PLACES.get_ptr_mut(bpf_get_current_pid_tgid() as u32 & (PLACES - 1))
 }
 
 #[inline(always)]
@@ -47,7 +47,7 @@ fn owner(kept: *mut Kept) -> Owner {
 /// The place of the record of `a`, if its stamp is there.
 #[inline(always)]
 fn own_place(a: u64) -> Option<*mut Kept> {
-    place(a).filter(|kept| owner(*kept).get() == a)
+    place().filter(|kept| owner(*kept).get() == a)
 }
 
 /// Keeps the stamp of the record of `a`, which audit is writing down at `data`.
@@ -57,7 +57,7 @@ pub(crate) fn note(data: u64, a: u64) {
         return;
     }
     let text = data + STAMP_SKIP;
-    if let Some(kept) = place(a) {
+    if let Some(kept) = place() {
         let owner = owner(kept);
         if owner.get() == a || owner.claim(a) {
             // SAFETY: a value of the map that is this thread's now.
