@@ -81,11 +81,14 @@ pub(crate) fn play(report: &mut Report, source: &str) -> Result<()> {
 const HOOKS: usize = 7;
 
 /// Every hook is attached when there is eBPF, and there is none otherwise.
+/// All of them by trampolines, which each of the lab's kernels has: a program that the verifier refuses must not pass
+/// because a kprobe has taken its place.
 fn hooks(samples: &[Sample], ebpf: bool) -> Result<()> {
     let hooks: Vec<&Sample> =
         samples.iter().filter(|sample| sample.name == "aa_monitor_hook_attached").collect();
-    let loose: Vec<_> = hooks.iter().filter(|hook| hook.value < 1.0).collect();
-    ensure!(loose.is_empty(), "not attached: {loose:?}");
+    let fits = |hook: &&&Sample| hook.value >= 1.0 && hook.label("how") != "kprobe";
+    let loose: Vec<_> = hooks.iter().filter(|hook| !fits(hook)).collect();
+    ensure!(loose.is_empty(), "not attached, or in a second-best way: {loose:?}");
     equal(if ebpf { HOOKS } else { 0 } as u64, hooks.len() as u64)
 }
 
