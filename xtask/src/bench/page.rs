@@ -42,8 +42,9 @@ const MISSED: &str = "
   (`copy_from_kernel_nofault`, `strncpy_from_kernel_nofault`); 730 are the program that puts the record together, 240
   adding it to the ring, 110 the stamp, and the rest the anchors and the trampolines. The wake-up of the agent is not
   among them while violations come close together. Spares are what keeps a quiet container's violations on a kernel that
-  preempts tasks; one that does not could do without, which would make it 1.17, but does not tell an agent with these
-  privileges which it is. The rest would come from loads in place of reads, where the verifier knows the type.
+  preempts tasks; one that does not could do without, 1.13 to 1.17 by these counts, but does not tell an agent with
+  these privileges which it is. The rest would come from loads in place of reads, where the verifier knows the type.
+  (What an open costs without an agent is itself 17,850 to 18,530, by how the kernel's memory lies.)
 * **Silent denials cost a confined task more than 150 instructions where a kernel has no function for it that both gets
   the answer and is asked for nothing else**: capabilities on all kernels, files on 6.1. A file
   takes 152 on 6.12, of which the program's own are 4 before they are compiled; the rest is what the kernel does around

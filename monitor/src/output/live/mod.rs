@@ -33,6 +33,7 @@ const RECENT: usize = 1_000;
 const RECENT_BYTES: usize = 4 << 20;
 /// Events that wait for a slow reader.
 const WAITING: usize = 1_024;
+
 #[derive(Debug, Default)]
 struct Recent {
     events: VecDeque<Arc<Kept>>,

@@ -66,6 +66,11 @@ pub(super) fn chosen(all: &[Label], wanted: &MetricLabels) -> Box<[Label]> {
     all.iter().copied().filter(|label| label.choice().is_none_or(|label| wanted.has(label))).collect()
 }
 
+const _: () = assert!(
+    OF_EVENTS.len() <= Label::COUNT && OF_LAST_EVENT.len() <= Label::COUNT && OF_SILENT.len() <= Label::COUNT,
+    "a series is looked up by all of its labels"
+);
+
 impl Label {
     /// How many there are.
     pub(super) const COUNT: usize = Self::Reason as usize + 1;
